@@ -1,0 +1,23 @@
+internal import CPlatform
+internal import Glibc
+
+/// Raises an eventfd that a peer gave us, and drains ours (eventfd(2)).
+public enum EventDescriptor {
+    public static func create() throws(SystemError) -> FileDescriptor {
+        FileDescriptor(owning: try check(platform_event_create(), "eventfd"))
+    }
+
+    /// Adds one. Blocks while a blocking eventfd's counter is full.
+    public static func signal(_ number: Int32) {
+        var one: UInt64 = 1
+        _ = unsafe write(number, &one, 8)
+    }
+
+    /// Takes the whole count. Blocks on an empty eventfd that its owner left blocking, so
+    /// call it after epoll has said that there is something.
+    @discardableResult
+    public static func drain(_ number: Int32) -> UInt64 {
+        var count: UInt64 = 0
+        return unsafe read(number, &count, 8) == 8 ? count : 0
+    }
+}

@@ -1,0 +1,44 @@
+internal import CPlatform
+internal import Glibc
+
+/// A shared mapping of a memory file, unmapped with its last holder.
+///
+/// The file may belong to a peer that shrinks it: accesses then read zeros, writes are lost and
+/// `isDead` turns true, which whoever uses the mapping checks once a turn (design, "Host memory is
+/// not ours").
+@safe
+public final class Mapping: @unchecked Sendable {
+    // Sendable: immutable after init; what is behind `base` is shared memory with its own rules.
+    private let base: UnsafeMutableRawPointer
+    public let byteCount: Int
+    private let deadFlag: UnsafePointer<UInt32>
+
+    /// Maps `byteCount` bytes of `descriptor` from `offset` (a multiple of the page size).
+    public init(_ descriptor: Int32, offset: UInt64 = 0, byteCount: Int) throws(SystemError) {
+        memory_guard_install()
+        let address = unsafe mmap(
+            nil, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor,
+            off_t(offset))
+        guard let address = unsafe address, unsafe address != MAP_FAILED else {
+            throw .last("mmap of \(byteCount) bytes")
+        }
+        guard let flag = unsafe memory_guard_watch(address, byteCount) else {
+            unsafe munmap(address, byteCount)
+            throw SystemError("mmap: too many mappings", code: ENOMEM)
+        }
+        unsafe base = address
+        unsafe deadFlag = UnsafePointer(flag)
+        self.byteCount = byteCount
+    }
+
+    deinit {
+        unsafe memory_guard_unwatch(deadFlag)
+        unsafe munmap(base, byteCount)
+    }
+
+    /// Whether part of the file has gone away under the mapping.
+    public var isDead: Bool { unsafe deadFlag.pointee != 0 }
+
+    /// First byte. Valid while the mapping lives; access goes through `Memory`'s checked views.
+    @unsafe public var address: UnsafeMutableRawPointer { unsafe base }
+}

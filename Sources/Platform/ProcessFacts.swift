@@ -1,0 +1,57 @@
+internal import CPlatform
+internal import Glibc
+
+/// What the running process knows of itself.
+public enum ProcessFacts {
+    public static var identifier: Int32 { getpid() }
+
+    public static func environment(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        return unsafe String(cString: value)
+    }
+
+    /// Ends at once: no destructors, as `kill -9` would.
+    public static func exitNow(code: Int32) -> Never { platform_exit_now(code) }
+
+    public static func isTerminal(_ descriptor: Int32) -> Bool { isatty(descriptor) == 1 }
+
+    /// Writes a line to standard error in one call.
+    public static func complain(_ line: String) { write(line, to: 2) }
+    public static func say(_ line: String) { write(line, to: 1) }
+
+    private static func write(_ line: String, to descriptor: Int32) {
+        let bytes = Array((line + "\n").utf8)
+        var done = 0
+        while done < bytes.count {
+            let count = unsafe bytes.withUnsafeBytes { buffer in
+                unsafe Glibc.write(
+                    descriptor, buffer.baseAddress.unsafelyUnwrapped + done, buffer.count - done)
+            }
+            if count < 0 && errno != EINTR { return }
+            done += max(0, count)
+        }
+    }
+}
+
+/// Signals taken by reading instead of by handlers (signalfd(2)).
+public enum Signals {
+    public static let terminate = SIGTERM
+    public static let interrupt = SIGINT
+    public static let hangUp = SIGHUP
+    public static let quit = SIGQUIT
+    public static let user1 = SIGUSR1
+    public static let kill = SIGKILL
+
+    /// Blocks `signals` in the calling thread and all it starts later; the descriptor turns
+    /// readable when one arrives. Call it before any thread is made.
+    public static func descriptor(for signals: [Int32]) throws(SystemError) -> FileDescriptor {
+        platform_ignore_sigpipe()
+        return FileDescriptor(
+            owning: try check(
+                unsafe platform_signal_descriptor(signals, signals.count), "signalfd"))
+    }
+
+    public static func send(_ signal: Int32, to process: Int32) throws(SystemError) {
+        try check(Glibc.kill(process, signal), "kill \(process)")
+    }
+}
