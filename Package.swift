@@ -46,7 +46,13 @@ let package = Package(
     targets: [
         // 0: what Swift cannot say
         .target(name: "CPlatform"),
+        .target(name: "CWire"),
         // 1: owned resources
         module("Platform", ["CPlatform"]),
+        module("Bounded"),
+        // 2: memory, threads, messages
+        module("Memory", ["Platform", "Bounded"]),
+        // 3: contracts and storage
+        module("Bdev", ["Platform", "Bounded", "Memory"]),
     ]
 )

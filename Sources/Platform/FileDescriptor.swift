@@ -44,7 +44,8 @@ public struct FileDescriptor: ~Copyable, Sendable {
     public var kindName: String {
         var name = [CChar](repeating: 0, count: 256)
         let count = unsafe platform_descriptor_name(number, &name, name.count)
-        return String(decoding: name.prefix(max(0, count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
+        return String(
+            decoding: name.prefix(max(0, count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
     /// Reads at most `byteCount` bytes from the current position; nil when it would block.

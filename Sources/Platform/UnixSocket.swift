@@ -25,8 +25,9 @@ public enum UnixSocket {
     private static let flags = Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
 
     /// Two connected non-blocking ends.
-    public static func pair(_ kind: Kind) throws(SystemError) -> (SharedDescriptor, SharedDescriptor)
-    {
+    public static func pair(_ kind: Kind) throws(SystemError) -> (
+        SharedDescriptor, SharedDescriptor
+    ) {
         var ends: [Int32] = [0, 0]
         try check(unsafe socketpair(AF_UNIX, kind.type | flags, 0, &ends), "socketpair")
         return (
@@ -45,7 +46,8 @@ public enum UnixSocket {
     }
 
     /// A non-blocking connection to the listener at `path`.
-    public static func connect(to path: String, _ kind: Kind) throws(SystemError) -> FileDescriptor {
+    public static func connect(to path: String, _ kind: Kind) throws(SystemError) -> FileDescriptor
+    {
         let socket = FileDescriptor(
             owning: try check(
                 Glibc.socket(AF_UNIX, kind.type | Int32(SOCK_CLOEXEC.rawValue), 0), "socket"))
