@@ -54,5 +54,7 @@ let package = Package(
         module("Memory", ["Platform", "Bounded"]),
         // 3: contracts and storage
         module("Bdev", ["Platform", "Bounded", "Memory"]),
+        // tests
+        tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev"]),
     ]
 )
