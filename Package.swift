@@ -52,6 +52,7 @@ let package = Package(
         module("Bounded"),
         // 2: memory, threads, messages
         module("Memory", ["Platform", "Bounded"]),
+        module("Reactor", ["Platform", "Bounded"]),
         // 3: contracts and storage
         module("Bdev", ["Platform", "Bounded", "Memory"]),
         // tests
