@@ -56,6 +56,7 @@ let package = Package(
         // 3: contracts and storage
         module("Bdev", ["Platform", "Bounded", "Memory"]),
         // tests
-        tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev"]),
+        .target(name: "MallocProbe"),
+        tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
     ]
 )
