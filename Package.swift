@@ -47,11 +47,12 @@ let package = Package(
         // 0: what Swift cannot say
         .target(name: "CPlatform"),
         .target(name: "CWire"),
+        .target(name: "CLinuxAIO"),
         // 1: owned resources
         module("Platform", ["CPlatform"]),
         module("Bounded"),
         // 2: memory, threads, messages
-        module("Memory", ["Platform", "Bounded"]),
+        module("Memory", ["Platform", "Bounded", "CLinuxAIO"]),
         module("Reactor", ["Platform", "Bounded"]),
         // 3: contracts and storage
         module("Bdev", ["Platform", "Bounded", "Memory"]),

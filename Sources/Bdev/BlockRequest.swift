@@ -9,6 +9,8 @@ public enum BlockOperation: UInt8, BitwiseCopyable, Sendable, CaseIterable {
     case unmap
     case writeZeroes
 
+    public var movesData: Bool { self == .read || self == .write }
+
     /// Whether a read-only device refuses it.
     public var changesData: Bool { self == .write || self == .unmap || self == .writeZeroes }
 }

@@ -39,7 +39,7 @@ final class ErrorChannel: BackendChannel {
         spliced = try SplicedWrite()
         corruptions = FixedTable(
             count: depth,
-            repeating: Corruption(segments: spliced.nothing, offset: 0, value: 0))
+            repeating: Corruption(segments: .empty, offset: 0, value: 0))
     }
 
     // MARK: Submit

@@ -20,9 +20,6 @@ struct SplicedWrite: ~Copyable {
 
     var isBusy: Bool { tag != nil }
 
-    /// A list of no segments.
-    var nothing: SegmentList { arena.list(at: 0, count: 0) }
-
     /// Hands one unchanged request down. False: there was no room for it.
     mutating func submitAlone(_ request: BlockRequest, to base: BlockChannel, now: Ticks) -> Bool {
         batch.removeAll()

@@ -206,6 +206,31 @@ int platform_discard(int descriptor, uint64_t offset, uint64_t length) {
                      (off_t)length);
 }
 
+int platform_zero_range(int descriptor, uint64_t offset, uint64_t length) {
+    return fallocate(descriptor, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                     (off_t)length);
+}
+
+int platform_direct_alignment(int descriptor, uint32_t *address, uint32_t *length) {
+    *address = 512;
+    *length = 512;
+#ifdef STATX_DIOALIGN
+    struct statx file;
+    if (statx(descriptor, "", AT_EMPTY_PATH, STATX_DIOALIGN, &file) == 0 &&
+        (file.stx_mask & STATX_DIOALIGN) && file.stx_dio_mem_align && file.stx_dio_offset_align) {
+        *address = file.stx_dio_mem_align;
+        *length = file.stx_dio_offset_align;
+        return 0;
+    }
+#endif
+    struct stat kind;
+    int logical = 0;
+    if (fstat(descriptor, &kind) < 0) return -1;
+    if (S_ISBLK(kind.st_mode) && ioctl(descriptor, BLKSSZGET, &logical) == 0 && logical > 512)
+        *address = *length = (uint32_t)logical;
+    return 0;
+}
+
 int platform_set_nonblocking(int descriptor) {
     int flags = fcntl(descriptor, F_GETFL);
     return flags < 0 ? -1 : fcntl(descriptor, F_SETFL, flags | O_NONBLOCK);

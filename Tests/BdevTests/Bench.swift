@@ -51,7 +51,7 @@ final class Bench {
     func command(
         _ operation: BlockOperation, tag: UInt32 = 0, block: UInt64 = 0, count: UInt64 = 0
     ) -> BlockRequest {
-        BlockRequest(operation, tag: tag, block: block, blockCount: count, segments: list([]))
+        BlockRequest(operation, tag: tag, block: block, blockCount: count, segments: .empty)
     }
 
     /// Offers `requests` in one batch.
