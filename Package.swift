@@ -46,7 +46,11 @@ let package = Package(
     targets: [
         // 0: what Swift cannot say
         .target(name: "CPlatform"),
+        .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
         // 1: owned resources
         module("Platform", ["CPlatform"]),
+        // 2: parts that know no storage
+        module("JSONRPC", ["CJSON"]),
+        tests("JSONRPCTests", ["JSONRPC"]),
     ]
 )
