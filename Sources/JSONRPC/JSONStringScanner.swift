@@ -14,6 +14,7 @@ struct JSONStringScanner: Sendable {
 
     private var state = State.plain
     private var highSurrogate: UInt32?
+    private var pair: Unicode.Scalar?
     private let keepsContent: Bool
     /// The unescaped bytes so far, when they are kept.
     private(set) var content: [UInt8] = []
@@ -47,6 +48,9 @@ struct JSONStringScanner: Sendable {
         }
         return false
     }
+
+    /// The character of a surrogate pair, right after the byte that ended it.
+    mutating func takePair() -> Unicode.Scalar? { pair.take() }
 
     private mutating func consumePlain(_ byte: UInt8) throws(JSONError.Reason) -> Bool {
         switch byte {
@@ -91,11 +95,12 @@ struct JSONStringScanner: Sendable {
         case (let high?, 0xDC00...0xDFFF):
             highSurrogate = nil
             state = .plain
-            keep(scalar: 0x10000 + (high - 0xD800) << 10 + (unit - 0xDC00))
+            pair = Unicode.Scalar(0x10000 + (high - 0xD800) << 10 + (unit - 0xDC00))
+            keep(pair)
         case (nil, 0xDC00...0xDFFF), (_?, _): throw .loneSurrogate
         case (nil, _):
             state = .plain
-            keep(scalar: unit)
+            keep(Unicode.Scalar(unit))
         }
     }
 
@@ -103,9 +108,9 @@ struct JSONStringScanner: Sendable {
         if keepsContent { content.append(byte) }
     }
 
-    private mutating func keep(scalar: UInt32) {
-        guard keepsContent, let scalar = Unicode.Scalar(scalar) else { return }
-        content += Array(String(Character(scalar)).utf8)
+    private mutating func keep(_ scalar: Unicode.Scalar?) {
+        guard keepsContent, let scalar else { return }
+        content += UTF8.encode(scalar) ?? .init()
     }
 
     static func hexadecimal(_ byte: UInt8) -> UInt32? {

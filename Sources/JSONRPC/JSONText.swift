@@ -1,4 +1,5 @@
-/// The bytes of exactly one JSON value that the scanner took, without whitespace around it.
+/// The bytes of exactly one JSON value that the scanner took, without whitespace around it and
+/// with escaped surrogate pairs replaced by their characters.
 public struct JSONText: Sendable, Equatable {
     public let bytes: [UInt8]
     /// Where each number of the value stands in `bytes`, in document order.

@@ -73,6 +73,15 @@ import Testing
         #expect(String(decoding: value.indented(), as: UTF8.self) == text)
     }
 
+    @Test func `hold every character, escaped or not`() throws {
+        for value in UInt32(1)...0x10FFFF where value % 97 == 0 || value & 0xF7FF == 0xD000 {
+            guard let scalar = Unicode.Scalar(value) else { continue }
+            let text = JSONValue.string(String(Character(scalar)))
+            #expect(try JSONValue.parse(text.encoded()) == text, "U+\(String(value, radix: 16))")
+        }
+        #expect(try JSONValue.parse(#""\uD836\uDC00""#) == "\u{1D800}")
+    }
+
     @Test func `compare keys by their bytes`() throws {
         let object = try #require(try JSONValue.parse(#"{"\u212A":1,"K":2}"#).object)
         #expect(object["K"] == 2)
