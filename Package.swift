@@ -47,13 +47,21 @@ let package = Package(
         // 0: what Swift cannot say
         .target(name: "CPlatform"),
         .target(name: "CWire"),
+        .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
         // 1: owned resources
         module("Platform", ["CPlatform"]),
         module("Bounded"),
         // 2: memory, threads, messages
         module("Memory", ["Platform", "Bounded"]),
         module("Reactor", ["Platform", "Bounded"]),
+        module("JSONRPC", ["CJSON"]),
+        tests("JSONRPCTests", ["JSONRPC"]),
         // 3: contracts and storage
+        module("Hardware", ["CWire", "Platform", "Memory"]),
         module("Bdev", ["Platform", "Bounded", "Memory"]),
+        // 4: device models and host ports
+        module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
+        // 5: the hardware, and what drives it
+        module("SoftDPU", ["Platform", "Memory", "JSONRPC", "Hardware", "VhostUser"]),
     ]
 )

@@ -54,6 +54,6 @@ public struct BlockShape: BitwiseCopyable, Equatable, Sendable {
             space.max_write_zeroes_seg = 1
             space.write_zeroes_may_unmap = 1
         }
-        return ByteLayout.bytes(of: space)
+        return Array(ByteLayout.bytes(of: space).prefix(VIRTIO_BLK_CONFIGURATION_BYTES))
     }
 }
