@@ -60,8 +60,12 @@ let package = Package(
         module("Hardware", ["CWire", "Platform", "Memory"]),
         module("Bdev", ["Platform", "Bounded", "Memory"]),
         // 4: device models and host ports
+        module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
         // 5: the hardware, and what drives it
         module("SoftDPU", ["Platform", "Memory", "JSONRPC", "Hardware", "VhostUser"]),
+        // tests
+        .target(name: "MallocProbe"),
+        tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
     ]
 )

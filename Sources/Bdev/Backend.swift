@@ -6,7 +6,9 @@ public import Platform
 public protocol Backend: AnyObject, Sendable {
     /// SPDK's product name, byte for byte: "Malloc disk".
     var productName: String { get }
+    /// What it is now. Whoever changes it calls `BlockDevice.refreshGeometry` next.
     var geometry: BlockGeometry { get }
+    var isReadOnly: Bool { get }
     func supports(_ operation: BlockOperation) -> Bool
 
     /// Opens a channel for one user on one reactor. Called on that reactor's thread; the channel
@@ -17,6 +19,14 @@ public protocol Backend: AnyObject, Sendable {
     func hold(for holder: UInt64) throws(SystemError)
     /// Whether requests of `holder`, perhaps a process long dead, may still be under way.
     func isHeld(by holder: UInt64) throws(SystemError) -> Bool
+}
+
+extension Backend {
+    public var isReadOnly: Bool { false }
+
+    /// Storage that ends with its process has nothing to lock.
+    public func hold(for holder: UInt64) throws(SystemError) {}
+    public func isHeld(by holder: UInt64) throws(SystemError) -> Bool { false }
 }
 
 public struct BlockGeometry: Equatable, Sendable {
@@ -33,9 +43,10 @@ public struct BlockGeometry: Equatable, Sendable {
 
 /// The data-plane face of a backend: one user, one thread. Nothing here allocates, locks or blocks.
 public protocol BackendChannel: AnyObject {
-    /// Takes requests from `start` on, in order, as many as there is room for.
+    /// Takes the requests at `range`, in order, as many as there is room for. `BlockChannel` has
+    /// checked them: they lie on the device, which supports them, and fit the depth.
     /// - Returns: how many it took; the rest is offered again later.
-    func submit(_ batch: borrowing RequestBatch, from start: Int, now: Ticks) -> Int
+    func submit(_ batch: borrowing RequestBatch, _ range: Range<Int>, now: Ticks) -> Int
 
     /// Appends finished requests while `completions` has room.
     func poll(into completions: inout CompletionBatch, now: Ticks)
@@ -44,6 +55,7 @@ public protocol BackendChannel: AnyObject {
     /// pending by injection). What is left ends by itself in bounded time.
     func abandonHeld()
 
-    /// When polling is useful again without an event: a timer of the channel; nil when none runs.
+    /// When polling is useful again without an event: a time in the past while completions wait to
+    /// be polled, a timer of the channel, or nil when only an event can bring something.
     var wakeTime: Ticks? { get }
 }

@@ -8,6 +8,9 @@ public enum BlockOperation: UInt8, BitwiseCopyable, Sendable, CaseIterable {
     case flush
     case unmap
     case writeZeroes
+
+    /// Whether a read-only device refuses it.
+    public var changesData: Bool { self == .write || self == .unmap || self == .writeZeroes }
 }
 
 /// One request to a block device.

@@ -32,6 +32,12 @@ public struct BoundedQueue<Element: BitwiseCopyable>: ~Copyable {
         return unsafe storage[head]
     }
 
+    /// Puts `element` in the place of the first one.
+    public mutating func replaceFirst(_ element: Element) {
+        precondition(count > 0, "the queue is empty")
+        unsafe storage[head] = element
+    }
+
     public mutating func pop() -> Element? {
         if count == 0 { return nil }
         let element = unsafe storage[head]
