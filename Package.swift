@@ -63,7 +63,9 @@ let package = Package(
         module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
         // 5: the hardware, and what drives it
-        module("SoftDPU", ["Platform", "Memory", "JSONRPC", "Hardware", "VhostUser"]),
+        module(
+            "SoftDPU",
+            ["Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "VhostUser", logging]),
         // tests
         .target(name: "MallocProbe"),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),

@@ -89,6 +89,12 @@ public struct HostSession {
     /// The controller has changed what it offers (configuration space).
     public mutating func update(configuration: [UInt8]) { offer.configuration = configuration }
 
+    /// Another controller goes on with this session; it offers no less than the last one.
+    public mutating func update(offer: VirtioOffer) { self.offer = offer }
+
+    /// A queue has failed (Virtio 1.2 §2.1, DEVICE_NEEDS_RESET).
+    public mutating func markNeedsReset() { deviceStatus |= 64 }
+
     private func acknowledges(_ message: VhostUserMessage) -> Bool {
         message.needsReply && protocolFeatures.contains(.replyAcknowledge)
     }

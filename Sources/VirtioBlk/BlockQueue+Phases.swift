@@ -1,4 +1,6 @@
 public import Bdev
+internal import Bounded
+internal import Memory
 
 /// Stopping, resetting, failing and going on.
 extension BlockQueue {
@@ -102,16 +104,31 @@ struct Replay {
     mutating func advance() { index += 1 }
 }
 
+extension InflightLog {
+    /// Puts the ring where the log says, and lists what has to be done again.
+    mutating func takeOver(_ ring: inout Virtqueue) -> Replay {
+        let used = ring.ringUsedIndex()
+        if isFresh {
+            ring.resume(usedIndex: used, nextAvailable: ring.position.nextAvailable)
+            return Replay()
+        }
+        let heads = outstanding()
+        adopt(heads)
+        ring.resume(usedIndex: used, nextAvailable: used &+ UInt16(heads.count))
+        return Replay(heads: heads)
+    }
+}
+
 extension Virtqueue {
     /// The used index that the driver can see; 0 for a packed ring, which has none.
     func ringUsedIndex() -> UInt16 { isPacked ? 0 : deviceArea.loadAcquire16(at: 2) }
 
     /// Goes on where a predecessor stopped: everything before is used or in its log.
-    mutating func resume(usedIndex: UInt16, outstandingCount: Int) {
+    mutating func resume(usedIndex: UInt16, nextAvailable: UInt16) {
         position.nextUsed = usedIndex
         signalledUsed = usedIndex
-        position.nextAvailable = usedIndex &+ UInt16(outstandingCount)
-        knownAvailable = position.nextAvailable
+        position.nextAvailable = nextAvailable
+        knownAvailable = nextAvailable
     }
 
     /// Puts chains taken since `mark` back.

@@ -1,4 +1,5 @@
 internal import Bdev
+internal import Bounded
 internal import CWire
 internal import Memory
 

@@ -66,7 +66,18 @@ public struct BlockQueue: ~Copyable {
         configuration: Configuration, channel: BlockChannel?, interrupt: any InterruptLine,
         counters: QueueCounters
     ) throws(QueueFault) {
-        ring = try Virtqueue(setup, memory: memory)
+        var ring = try Virtqueue(setup, memory: memory)
+        var log: InflightLog?
+        var replay = Replay()
+        if let area, !setup.isPacked {
+            var opened = try InflightLog(
+                area: area, queueSize: setup.size, usedIndex: ring.ringUsedIndex())
+            replay = opened.takeOver(&ring)
+            log = consume opened
+        }
+        self.ring = ring
+        self.log = log
+        self.replay = replay
         parser = BlockRequestParser(shape: configuration.shape)
         identifier = Array(configuration.identifier.prefix(VIRTIO_BLK_ID_BYTES))
         isInOrder = configuration.isInOrder
@@ -82,18 +93,6 @@ public struct BlockQueue: ~Copyable {
         batch = RequestBatch(capacity: min(size, Self.turnLimit))
         completions = CompletionBatch(capacity: Self.turnLimit)
         arrivals = BoundedQueue(capacity: size)
-        replay = Replay()
-        if let area, !setup.isPacked {
-            let used = ring.ringUsedIndex()
-            var opened = try InflightLog(area: area, queueSize: size, usedIndex: used)
-            let heads = opened.outstanding()
-            opened.adopt(heads)
-            log = consume opened
-            ring.resume(usedIndex: used, outstandingCount: heads.count)
-            replay = Replay(heads: heads)
-        } else {
-            log = nil
-        }
     }
 
     /// Chains taken and not yet answered.

@@ -1,6 +1,6 @@
 internal import Bounded
 internal import CWire
-public import Memory
+internal import Memory
 
 /// What a successor must know of the requests under way: the in-flight area of one split queue, in
 /// the layout of QEMU's vhost-user.rst ("Inflight I/O tracking"). It lies in function memory, or in
@@ -25,7 +25,9 @@ struct InflightLog: ~Copyable {
     private let size: Int
     private var counter: UInt64 = 0
     private var batch: BoundedArray<UInt16>
-    private var lastBatchHead: UInt16 = 0
+    private var lastBatchHead: UInt16
+    /// Whether nobody has used the area before.
+    let isFresh: Bool
 
     /// Bytes that the area of one queue takes.
     static func byteCount(queueSize: Int) -> Int {
@@ -37,22 +39,23 @@ struct InflightLog: ~Copyable {
     init(area: SharedBytes, queueSize: Int, usedIndex: UInt16) throws(QueueFault) {
         guard area.byteCount >= InflightLog.byteCount(queueSize: queueSize), area.address % 8 == 0
         else { throw .inflightRegion }
+        let version = area.loadAcquire16(at: Layout.version)
+        let recordedSize = Int(area.load(UInt16.self, at: Layout.descriptorCount))
+        guard version == 0 || (version == 1 && recordedSize == queueSize) else {
+            throw .inflightRegion
+        }
         self.area = area
         size = queueSize
+        isFresh = version == 0
         batch = BoundedArray(capacity: queueSize)
-        switch area.loadAcquire16(at: Layout.version) {
-        case 0:
+        lastBatchHead = area.load(UInt16.self, at: Layout.lastBatchHead)
+        if isFresh {
             area.store(UInt16(queueSize), at: Layout.descriptorCount)
             area.storeRelease16(usedIndex, at: Layout.usedIndex)
             area.storeRelease16(1, at: Layout.version)
-        case 1:
-            guard Int(area.load(UInt16.self, at: Layout.descriptorCount)) == queueSize else {
-                throw .inflightRegion
-            }
+        } else {
             settleLastBatch(usedIndex: usedIndex)
-        default: throw .inflightRegion
         }
-        lastBatchHead = area.load(UInt16.self, at: Layout.lastBatchHead)
     }
 
     private func offset(_ head: Int) -> Int { Layout.header &+ Layout.entry &* head }
