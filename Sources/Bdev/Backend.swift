@@ -51,8 +51,9 @@ public protocol BackendChannel: AnyObject {
     /// Appends finished requests while `completions` has room.
     func poll(into completions: inout CompletionBatch, now: Ticks)
 
-    /// Ends, as `.aborted`, every request that no device is working on (delayed, held back,
-    /// pending by injection). What is left ends by itself in bounded time.
+    /// Ends now every request that no device is working on: as `.aborted` one that is held back or
+    /// pending by injection, with its status one whose end was delayed. What is left ends by itself
+    /// in bounded time.
     func abandonHeld()
 
     /// When polling is useful again without an event: a time in the past while completions wait to

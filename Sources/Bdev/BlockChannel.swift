@@ -78,9 +78,19 @@ public final class BlockChannel {
     public func submit(
         _ batch: borrowing RequestBatch, from start: Int, now: Ticks
     ) -> Int {
-        var end = start &+ min(batch.count &- start, depth &- outstanding)
+        submit(batch, start..<batch.count, now: now)
+    }
+
+    /// As above, for the requests at `range`.
+    public func submit(_ batch: borrowing RequestBatch, _ range: Range<Int>, now: Ticks) -> Int {
+        let start = range.lowerBound
+        var end = start &+ min(range.count, depth &- outstanding)
         let isPaced = device.limiter.isActive.load(ordering: .relaxed)
-        if isPaced { end = paced(batch, start..<end, now: now) }
+        if isPaced {
+            end = paced(batch, start..<end, now: now)
+        } else if pace.due != nil {
+            pace = Pace()
+        }
         let blockCount = device.blockCount.load(ordering: .relaxed)
         var next = start
         while next < end {
@@ -216,20 +226,23 @@ public final class BlockChannel {
         }
         pace.due = nil
         var index = range.lowerBound &+ min(pace.paid, range.count)
-        while index < range.upperBound {
-            let request = batch[index]
+        var firstDue = Ticks(.max)
+        for candidate in index..<range.upperBound {
+            let request = batch[candidate]
             let due = limiter.charge(
                 request.operation, byteCount: request.blockCount &* blockByteCount, now: now)
             pace.paid &+= 1
-            if now < due {
-                // Half a slice later there is budget for more than this one: fewer wake-ups.
-                let held = due.advanced(by: limiter.sliceTicks / 2)
-                pace.due = held
-                pace.wakeTime = wakeTime(due: held, now: now)
-                break
+            if due <= now && pace.due == nil {
+                index &+= 1
+                continue
             }
-            index &+= 1
+            // One that has to wait brings the next ones along, half a slice of them at most: fewer
+            // wake-ups, and channels that compete take turns.
+            pace.due = due
+            firstDue = min(firstDue, due)
+            if due.since(firstDue) >= limiter.sliceTicks / 2 { break }
         }
+        if let due = pace.due { pace.wakeTime = wakeTime(due: due, now: now) }
         return index
     }
 
