@@ -66,6 +66,9 @@ let package = Package(
         module(
             "SoftDPU",
             ["Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "VhostUser", logging]),
+        module(
+            "Emulation",
+            ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", logging]),
         // tests
         .target(name: "MallocProbe"),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),

@@ -64,16 +64,34 @@ public struct FunctionMemory: Sendable {
     public var queueCount: Int { Int(header.queue_count) }
     public var queueSize: Int { Int(header.queue_size) }
 
-    /// The in-flight area of one queue.
-    public func inflightArea(queue: Int) -> SharedBytes {
+    /// The in-flight area of one queue, for the life of the ring that `run` counts. An area of
+    /// another life is cleared first: its requests mean nothing any more.
+    public func inflightArea(queue: Int, run: UInt64) -> SharedBytes {
         precondition(queue >= 0 && queue < queueCount)
-        return mapping.bytes.part(
+        let area = mapping.bytes.part(
             at: Int(header.inflight_offset) + queue * Int(header.inflight_stride),
             byteCount: Int(header.inflight_stride))
+        if area.loadAcquire64(at: Self.runOffset) != run {
+            area.segment.fill(with: 0)
+            // Pairs with the load above in a successor: cleared before it says so.
+            area.storeRelease64(run, at: Self.runOffset)
+        }
+        return area
     }
 
-    /// Forgets what a queue had under way: its ring starts a new life.
-    public func clear(queue: Int) { inflightArea(queue: queue).segment.fill(with: 0) }
+    /// Position of the split queue as of its last published batch; nil when nothing was logged.
+    public func loggedUsedIndex(queue: Int, run: UInt64) -> UInt16? {
+        let area = mapping.bytes.part(
+            at: Int(header.inflight_offset) + queue * Int(header.inflight_stride),
+            byteCount: Int(header.inflight_stride))
+        guard area.loadAcquire64(at: Self.runOffset) == run, area.loadAcquire16(at: 8) == 1 else {
+            return nil
+        }
+        return area.loadAcquire16(at: 14)
+    }
+
+    /// The area's `features` word, which the specification leaves to us.
+    private static let runOffset = 0
 
     /// FNV-1a of the header with its checksum field zero.
     private static func checksum(of header: function_memory_header) -> UInt64 {

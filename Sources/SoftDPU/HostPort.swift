@@ -113,7 +113,7 @@ final class HostPort {
         case .wait(let pending):
             if function.mustWait {
                 pause(for: pending)
-            } else if let answer = session?.finish(pending, bases: [:]) {
+            } else if let answer = session?.finish(pending) {
                 reply(answer)
             }
         }
@@ -150,12 +150,13 @@ final class HostPort {
 
     /// A service has carried out everything up to `generation`.
     func acknowledged(generation: UInt64, bases: [Int: UInt32]) {
+        session?.record(bases)
         guard let connection, let pending = connection.pending,
             generation >= pending.generation
         else { return }
         self.connection?.pending = nil
         core.context.change(connection.socket.number, .readable, token: connection.token)
-        if let answer = session?.finish(pending, bases: bases) { reply(answer) }
+        if let answer = session?.finish(pending) { reply(answer) }
         read()
     }
 

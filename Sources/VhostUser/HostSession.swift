@@ -73,10 +73,7 @@ public struct HostSession {
     }
 
     /// The service has acknowledged: the answer that waited for it, if one is due.
-    public mutating func finish(_ pending: Pending, bases: [Int: UInt32]) -> VhostUserMessage? {
-        for (index, base) in bases where index < state.queues.count {
-            state.queues[index].base = base
-        }
+    public func finish(_ pending: Pending) -> VhostUserMessage? {
         if let queue = pending.queue {
             let answer = vhost_user_vring_state(
                 index: UInt32(queue), number: state.queues[queue].base)
@@ -84,6 +81,13 @@ public struct HostSession {
         }
         guard acknowledges(pending.message) else { return nil }
         return pending.message.reply(ByteLayout.bytes(of: UInt64(0)))
+    }
+
+    /// Queues have stopped at these positions.
+    public mutating func record(_ bases: [Int: UInt32]) {
+        for (index, base) in bases where state.queues.indices.contains(index) {
+            state.queues[index].base = base
+        }
     }
 
     /// The controller has changed what it offers (configuration space).

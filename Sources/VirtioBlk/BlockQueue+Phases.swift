@@ -1,5 +1,6 @@
 public import Bdev
 internal import Bounded
+internal import CWire
 internal import Memory
 
 /// Stopping, resetting, failing and going on.
@@ -59,9 +60,12 @@ extension BlockQueue {
     }
 
     /// Exchanges the block device. The queue is drained.
-    public mutating func attach(_ channel: BlockChannel?, shape: BlockShape) {
+    public mutating func attach(
+        _ channel: BlockChannel?, shape: BlockShape, identifier: [UInt8]
+    ) {
         precondition(outstanding == 0, "the block device changes only under a drained queue")
         self.channel = channel
+        self.identifier = Array(identifier.prefix(VIRTIO_BLK_ID_BYTES))
         parser = BlockRequestParser(shape: shape)
     }
 

@@ -43,7 +43,7 @@ public struct BlockQueue: ~Copyable {
     var ring: Virtqueue
     var log: InflightLog?
     var parser: BlockRequestParser
-    let identifier: [UInt8]
+    var identifier: [UInt8]
     let isInOrder: Bool
     let interrupt: any InterruptLine
     var channel: BlockChannel?
