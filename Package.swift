@@ -48,14 +48,28 @@ let package = Package(
         .target(name: "CPlatform"),
         .target(name: "CWire"),
         .target(name: "CLinuxAIO"),
+        .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
         // 1: owned resources
         module("Platform", ["CPlatform"]),
         module("Bounded"),
         // 2: memory, threads, messages
         module("Memory", ["Platform", "Bounded", "CLinuxAIO"]),
         module("Reactor", ["Platform", "Bounded"]),
+        module("JSONRPC", ["CJSON"]),
+        tests("JSONRPCTests", ["JSONRPC"]),
         // 3: contracts and storage
+        module("Hardware", ["CWire", "Platform", "Memory"]),
         module("Bdev", ["Platform", "Bounded", "Memory"]),
+        // 4: device models and host ports
+        module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
+        module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
+        // 5: the hardware, and what drives it
+        module(
+            "SoftDPU",
+            ["Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "VhostUser", logging]),
+        module(
+            "Emulation",
+            ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", logging]),
         // tests
         .target(name: "MallocProbe"),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),

@@ -10,7 +10,11 @@ final class FileChannel: BackendChannel {
     private static let bufferCount = 8
     private static let bufferByteCount = 1 << 17
 
+    /// Kept open by it.
     private let file: BlockFile
+    private let descriptor: Int32
+    private let addressAlignment: Int
+    private let lengthAlignment: Int
     private let queue: FileQueue
     private let number: UInt32
     private let blockByteCount: Int
@@ -39,6 +43,9 @@ final class FileChannel: BackendChannel {
         _ file: BlockFile, _ queue: FileQueue, erases: Bool, blockByteCount: Int, depth: Int
     ) throws(SystemError) {
         self.file = file
+        descriptor = file.number
+        addressAlignment = file.addressAlignment
+        lengthAlignment = file.lengthAlignment
         self.queue = queue
         self.blockByteCount = blockByteCount
         bounce = try BouncePool(
@@ -74,19 +81,19 @@ final class FileChannel: BackendChannel {
             if byteCount == 0 {
                 ready.add(request.tag, .success)
             } else if request.segments.isAligned(
-                addresses: file.addressAlignment, lengths: file.lengthAlignment)
+                addresses: addressAlignment, lengths: lengthAlignment)
             {
                 queue.transfer(
-                    number, request.tag, isWrite: request.operation == .write, file.number,
+                    number, request.tag, isWrite: request.operation == .write, descriptor,
                     request.segments, at: offset(request))
             } else {
                 startBuffered(request.tag)
             }
         case .flush:
-            queue.sync(number, request.tag, file.number)
+            queue.sync(number, request.tag, descriptor)
         case .unmap, .writeZeroes:
             queue.erase(
-                number, request.tag, file.number,
+                number, request.tag, descriptor,
                 keepsSpace: request.operation == .writeZeroes, offset: offset(request),
                 byteCount: UInt64(byteCount))
         }
@@ -118,7 +125,7 @@ final class FileChannel: BackendChannel {
             transfer.request.segments.gather(from: transfer.doneByteCount, into: segment)
         }
         queue.transfer(
-            number, tag, isWrite: isWrite, file.number, segment,
+            number, tag, isWrite: isWrite, descriptor, segment,
             at: offset(transfer.request) &+ UInt64(transfer.doneByteCount))
     }
 

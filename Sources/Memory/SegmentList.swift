@@ -60,6 +60,27 @@ public struct SegmentList: BitwiseCopyable, @unchecked Sendable {
         }
     }
 
+    /// Copies the first bytes out as one value, wherever the segments divide it.
+    /// - Precondition: the list is long enough.
+    public func load<Value: BitwiseCopyable>(_ type: Value.Type) -> Value {
+        let size = MemoryLayout<Value>.size
+        if self[0].byteCount >= size { return self[0].load(type) }
+        return unsafe withUnsafeTemporaryAllocation(byteCount: size, alignment: 16) { buffer in
+            let target = unsafe HostSegment(
+                base: buffer.baseAddress.unsafelyUnwrapped, byteCount: size)
+            var filled = 0
+            var index = 0
+            while filled < size {
+                let segment = self[index]
+                let taken = min(segment.byteCount, size &- filled)
+                target.copy(from: segment.part(at: 0, byteCount: taken), at: filled)
+                filled &+= taken
+                index &+= 1
+            }
+            return target.load(type)
+        }
+    }
+
     public func fill(with byte: UInt8) {
         for index in 0..<count { unsafe first[index].fill(with: byte) }
     }

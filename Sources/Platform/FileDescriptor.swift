@@ -85,3 +85,17 @@ public final class SharedDescriptor: Sendable {
 
     public func duplicate() throws(SystemError) -> FileDescriptor { try descriptor.duplicate() }
 }
+
+/// Which file a descriptor is open on, whoever opened it.
+public struct FileIdentity: Hashable, Sendable {
+    let device: UInt64
+    let inode: UInt64
+}
+
+extension SharedDescriptor {
+    public func identity() throws(SystemError) -> FileIdentity {
+        var facts = stat()
+        try check(unsafe fstat(number, &facts), "fstat")
+        return FileIdentity(device: UInt64(facts.st_dev), inode: UInt64(facts.st_ino))
+    }
+}

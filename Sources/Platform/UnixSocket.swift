@@ -95,6 +95,18 @@ public enum UnixSocket {
         return ReceivedMessage(bytes: bytes, descriptors: descriptors)
     }
 
+    /// Whether the peer has closed its end for good.
+    public static func hasHungUp(_ socket: Int32) -> Bool {
+        var entry = pollfd(fd: socket, events: 0, revents: 0)
+        return unsafe poll(&entry, 1, 0) > 0 && entry.revents & Int16(POLLHUP | POLLERR) != 0
+    }
+
+    /// Waits until `socket` takes more.
+    public static func waitWritable(_ socket: Int32, milliseconds: Int32) -> Bool {
+        var entry = pollfd(fd: socket, events: Int16(POLLOUT), revents: 0)
+        return unsafe poll(&entry, 1, milliseconds) > 0
+    }
+
     /// Waits until `socket` is readable. False when `milliseconds` (negative: for ever) pass first.
     public static func waitReadable(_ socket: Int32, milliseconds: Int32) -> Bool {
         var entry = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)

@@ -93,7 +93,6 @@ struct virtio_blk_configuration {
     uint8_t write_zeroes_may_unmap;
     uint8_t unused1[3];
 };
-ASSERT_SIZE(struct virtio_blk_configuration, 60);
 ASSERT_OFFSET(struct virtio_blk_configuration, num_queues, 34);
 ASSERT_OFFSET(struct virtio_blk_configuration, max_discard_sectors, 36);
 ASSERT_OFFSET(struct virtio_blk_configuration, write_zeroes_may_unmap, 56);
@@ -110,6 +109,7 @@ enum {
     VIRTIO_BLK_STATUS_UNSUPP = 2,
     VIRTIO_BLK_ID_BYTES = 20,
     VIRTIO_BLK_SECTOR_BYTES = 512,
+    VIRTIO_BLK_CONFIGURATION_BYTES = 60,  // without the padding of the C structure
 };
 
 #endif
