@@ -72,6 +72,9 @@ let package = Package(
             ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", logging]),
         // tests
         .target(name: "MallocProbe"),
+        tests("PlatformTests", ["Platform"]),
+        tests("BoundedTests", ["Platform", "Bounded"]),
+        tests("MemoryTests", ["Platform", "Memory"]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
     ]
 )
