@@ -5,7 +5,7 @@ import Memory
 import Platform
 import Testing
 
-/// Runs `rounds` full batches of 4 KiB reads and writes through a channel, polling in between.
+/// Runs `rounds` full batches of 4 KiB reads and writes through a channel, each polled to its end.
 /// - Returns: requests that ended well.
 private func run(_ rounds: Int, on channel: BlockChannel, with segments: SegmentList) -> Int {
     var batch = RequestBatch(capacity: channel.depth)
@@ -20,9 +20,13 @@ private func run(_ rounds: Int, on channel: BlockChannel, with segments: Segment
     for _ in 0..<rounds {
         let now = Ticks.now()
         _ = channel.submit(batch, from: 0, now: now)
-        completions.removeAll()
-        channel.poll(into: &completions, now: now)
-        ended += completions.count
+        while channel.outstanding > 0 {
+            completions.removeAll()
+            channel.poll(into: &completions, now: now)
+            for index in 0..<completions.count where completions[index].status == .success {
+                ended += 1
+            }
+        }
     }
     return ended
 }
@@ -49,6 +53,27 @@ private func run(_ rounds: Int, on channel: BlockChannel, with segments: Segment
         device.rateLimits.requestsPerSecond = 4_000_000_000
         device.startHistogram()
         try measure(device, "null, paced and measured")
+    }
+
+    @Test(.enabled(if: malloc_probe_is_active()), arguments: KernelQueue.Kind.usable)
+    func `requests to a file allocate nothing, aligned or not`(
+        engine: KernelQueue.Kind
+    ) throws {
+        let file = try ScratchFile(byteCount: Int(Self.geometry.byteCount))
+        let backend = try file.backend(engine, blockByteCount: 4096)
+        let bench = try Bench(BlockDevice(name: "bdev", backend: backend), depth: Self.depth)
+        for offset in [0, 1] {
+            let segments = bench.list([offset..<offset + 4096])
+            _ = run(2, on: bench.channel, with: segments)
+            let allocations = malloc_probe_count()
+            let start = Clock.monotonicNanoseconds()
+            let ended = run(100, on: bench.channel, with: segments)
+            let time = Clock.monotonicNanoseconds() - start
+            // The two batches that `run` itself makes.
+            #expect(malloc_probe_count() - allocations == 2)
+            #expect(ended == 100 * Self.depth)
+            print("\(engine), offset \(offset): \(time / UInt64(ended)) ns a request")
+        }
     }
 
     private func measure(_ backend: any Backend, _ what: String) throws {
