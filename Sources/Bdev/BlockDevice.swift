@@ -21,7 +21,8 @@ public final class BlockDevice: Sendable {
 
     private struct State {
         var phase = Phase.present
-        var uses: [BlockDeviceUse] = []
+        var users: [User] = []
+        var nextUserNumber: UInt64 = 0
         var channels: [ChannelCounters] = []
         /// Sums of the channels that have closed.
         var retired = IOStatistics()
@@ -41,6 +42,13 @@ public final class BlockDevice: Sendable {
             }
             channels = kept
         }
+    }
+
+    private struct User {
+        let number: UInt64
+        let name: String
+        let claims: Bool
+        let onEvent: @Sendable (BlockDeviceEvent) -> Void
     }
 
     private enum Phase {
@@ -68,8 +76,8 @@ public final class BlockDevice: Sendable {
             blockByteCount: blockByteCount, blockCount: blockCount.load(ordering: .relaxed))
     }
 
-    public var isClaimed: Bool { state.withLock { $0.uses.contains { $0.claims } } }
-    public var users: [String] { state.withLock { $0.uses.map(\.user) } }
+    public var isClaimed: Bool { state.withLock { $0.users.contains(where: \.claims) } }
+    public var users: [String] { state.withLock { $0.users.map(\.name) } }
 
     // MARK: Users
 
@@ -83,24 +91,25 @@ public final class BlockDevice: Sendable {
         for user: String, claims: Bool = false,
         onEvent: @escaping @Sendable (BlockDeviceEvent) -> Void
     ) throws(BdevError) -> BlockDeviceUse {
-        let use = BlockDeviceUse(device: self, user: user, claims: claims, onEvent: onEvent)
-        let refusal: BdevError? = state.withLock { state in
-            guard case .present = state.phase else { return .unknown(name) }
-            if claims, let owner = state.uses.first(where: \.claims) {
-                return BdevError(
-                    ErrorNumber.notPermitted, "bdev \"\(name)\" is claimed by \(owner.user)")
+        let result: Result<UInt64, BdevError> = state.withLock { state in
+            guard case .present = state.phase else { return .failure(.unknown(name)) }
+            if claims, let owner = state.users.first(where: \.claims) {
+                let reason = "bdev \"\(name)\" is claimed by \(owner.name)"
+                return .failure(BdevError(ErrorNumber.notPermitted, reason))
             }
-            state.uses.append(use)
-            return nil
+            let number = state.nextUserNumber
+            state.nextUserNumber += 1
+            state.users.append(
+                User(number: number, name: user, claims: claims, onEvent: onEvent))
+            return .success(number)
         }
-        if let refusal { throw refusal }
-        return use
+        return BlockDeviceUse(device: self, number: try result.get())
     }
 
-    func close(_ use: BlockDeviceUse) {
+    func closeUse(_ number: UInt64) {
         let waiting: [CheckedContinuation<Void, Never>] = state.withLock { state in
-            state.uses.removeAll { $0 === use }
-            guard case .leaving(let waiting) = state.phase, state.uses.isEmpty else { return [] }
+            state.users.removeAll { $0.number == number }
+            guard case .leaving(let waiting) = state.phase, state.users.isEmpty else { return [] }
             state.phase = .gone
             return waiting
         }
@@ -110,23 +119,23 @@ public final class BlockDevice: Sendable {
     /// Tells every user to let go and returns when the last one has. Called again, it waits too.
     func leave() async {
         await withCheckedContinuation { continuation in
-            let told: [BlockDeviceUse]? = state.withLock { state in
+            let told: [User]? = state.withLock { state in
                 switch state.phase {
                 case .gone: return nil
                 case .leaving(let waiting):
                     state.phase = .leaving(waiting + [continuation])
                     return []
                 case .present:
-                    if state.uses.isEmpty {
+                    if state.users.isEmpty {
                         state.phase = .gone
                         return nil
                     }
                     state.phase = .leaving([continuation])
-                    return state.uses
+                    return state.users
                 }
             }
             guard let told else { return continuation.resume() }
-            for use in told { use.onEvent(.removed) }
+            for user in told { user.onEvent(.removed) }
         }
     }
 
@@ -136,7 +145,7 @@ public final class BlockDevice: Sendable {
     public func refreshGeometry() -> Bool {
         let new = backend.geometry.blockCount
         if blockCount.exchange(new, ordering: .relaxed) == new { return false }
-        for use in state.withLock({ $0.uses }) { use.onEvent(.resized(blockCount: new)) }
+        for user in state.withLock({ $0.users }) { user.onEvent(.resized(blockCount: new)) }
         return true
     }
 

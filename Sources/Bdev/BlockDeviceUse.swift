@@ -5,23 +5,18 @@ public enum BlockDeviceEvent: Equatable, Sendable {
     case removed
 }
 
-/// One user's hold on a block device. The device lives until every use is closed.
+/// One user's hold on a block device. The device lives until every use is closed, or dropped.
 public final class BlockDeviceUse: Sendable {
     public let device: BlockDevice
-    public let user: String
-    public let claims: Bool
-    let onEvent: @Sendable (BlockDeviceEvent) -> Void
+    private let number: UInt64
 
-    init(
-        device: BlockDevice, user: String, claims: Bool,
-        onEvent: @escaping @Sendable (BlockDeviceEvent) -> Void
-    ) {
+    init(device: BlockDevice, number: UInt64) {
         self.device = device
-        self.user = user
-        self.claims = claims
-        self.onEvent = onEvent
+        self.number = number
     }
 
-    /// Lets go of the device. The user's channels have been released before.
-    public func close() { device.close(self) }
+    deinit { close() }
+
+    /// Lets go of the device. The user's channels have been released before. Again changes nothing.
+    public func close() { device.closeUse(number) }
 }

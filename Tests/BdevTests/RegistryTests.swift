@@ -81,7 +81,13 @@ final class Record<Entry: Sendable>: Sendable {
         _ = try device.open(for: "reader") { _ in }
         use.close()
         #expect(!device.isClaimed)
-        _ = try device.open(for: "second", claims: true) { _ in }
+        do {
+            let second = try device.open(for: "second", claims: true) { _ in }
+            #expect(device.users == ["second"])
+            _ = second.device
+        }
+        // A use that is dropped is closed.
+        #expect(device.users.isEmpty)
     }
 
     @Test func `makes a virtual device with its base and takes it away with it`() async throws {
