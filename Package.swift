@@ -50,7 +50,7 @@ let package = Package(
         // 1: owned resources
         module("Platform", ["CPlatform"]),
         // 2: parts that know no storage
-        module("JSONRPC", ["CJSON"]),
-        tests("JSONRPCTests", ["JSONRPC"]),
+        module("JSONRPC", ["CJSON", "Platform"] + nio),
+        tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
     ]
 )
