@@ -52,5 +52,8 @@ let package = Package(
         // 2: parts that know no storage
         module("JSONRPC", ["CJSON", "Platform"] + nio),
         tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
+        // 7: the interface
+        module("ControlAPI", ["JSONRPC", "Platform", logging]),
+        tests("ControlAPITests", ["ControlAPI", "JSONRPC", "Platform", logging]),
     ]
 )

@@ -21,7 +21,7 @@ PARAM_KEYS = {"name", "type", "required", "default", "min", "max", "max_count", 
               "nocase", "error", "aliases", "cli", "sends_false", "summary"}
 # What the service decides by; the rest is for readers and command lines.
 SERVICE_METHOD_KEYS = ["name", "mask", "decode_error", "params_error", "ignores_params"]
-SERVICE_PARAM_KEYS = ["name", "type", "required", "min", "max", "max_count", "enum", "also",
+SERVICE_PARAM_KEYS = ["name", "type", "required", "default", "min", "max", "max_count", "enum", "also",
                       "nocase", "error", "aliases"]
 MASKS = {"startup": "before initialization", "runtime": "after initialization",
          "any": "at any time"}
