@@ -54,8 +54,7 @@ let package = Package(
         // 2: memory, threads, messages
         module("Memory", ["Platform", "Bounded"]),
         module("Reactor", ["Platform", "Bounded"]),
-        module("JSONRPC", ["CJSON"]),
-        tests("JSONRPCTests", ["JSONRPC"]),
+        module("JSONRPC", ["CJSON", "Platform"] + nio),
         // 3: contracts and storage
         module("Hardware", ["CWire", "Platform", "Memory"]),
         module("Bdev", ["Platform", "Bounded", "Memory"]),
@@ -69,8 +68,21 @@ let package = Package(
         module(
             "Emulation",
             ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", logging]),
+        // 7: the interface
+        module(
+            "ControlAPI",
+            ["JSONRPC", "Platform", "Hardware", "Bdev", "VirtioBlk", "Emulation", logging]),
+        // 8: commands
+        command(
+            "snap_service",
+            [
+                "Platform", "Reactor", "JSONRPC", "Hardware", "Bdev", "SoftDPU", "Emulation",
+                "ControlAPI", argumentParser, logging,
+            ]),
         // tests
         .target(name: "MallocProbe"),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
+        tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
+        tests("ControlAPITests", ["ControlAPI", "JSONRPC", "Platform", logging]),
     ]
 )

@@ -1,0 +1,26 @@
+internal import Platform
+
+/// The signals that end the service, taken by reading.
+final class StopSignals: Sendable {
+    /// Set once, before anything else runs.
+    @MainActor static var shared: StopSignals?
+
+    private let descriptor: FileDescriptor
+
+    init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+
+    /// Returns when one has arrived, without holding up a thread of the pool.
+    func first() async {
+        await withCheckedContinuation { continuation in
+            do {
+                _ = try Thread(name: "signals") { [self] in
+                    while !UnixSocket.waitReadable(descriptor.number, milliseconds: -1) {}
+                    continuation.resume()
+                }
+            } catch {
+                ProcessFacts.complain("snap_service: no thread for signals: \(error)")
+                continuation.resume()
+            }
+        }
+    }
+}
