@@ -42,6 +42,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
         // 0: what Swift cannot say
@@ -60,6 +61,7 @@ let package = Package(
         module("Bdev", ["Platform", "Bounded", "Memory"]),
         // 4: device models and host ports
         module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
+        module("VirtioDriver", ["CWire", "Memory"]),
         module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
         // 5: the hardware, and what drives it
         module(
@@ -78,6 +80,12 @@ let package = Package(
             [
                 "Platform", "Reactor", "JSONRPC", "Hardware", "Bdev", "SoftDPU", "Emulation",
                 "ControlAPI", argumentParser, logging,
+            ]),
+        command(
+            "snap_perf",
+            [
+                "Platform", "Memory", "VirtioDriver", "VhostUser", argumentParser,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         // tests
         .target(name: "MallocProbe"),

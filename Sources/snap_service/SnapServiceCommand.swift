@@ -7,21 +7,6 @@ internal import Reactor
 internal import SoftDPU
 
 @main
-enum Main {
-    /// On the main thread before any other is made: all of them leave the signals to us.
-    @MainActor
-    static func main() async {
-        do {
-            StopSignals.shared = StopSignals(
-                try Signals.descriptor(for: [Signals.terminate, Signals.interrupt]))
-        } catch {
-            ProcessFacts.complain("snap_service: \(error)")
-            ProcessFacts.exitNow(code: 1)
-        }
-        await SnapServiceCommand.main()
-    }
-}
-
 struct SnapServiceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snap_service",
@@ -76,12 +61,13 @@ struct SnapServiceCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        let signals = try StopSignals()
         let thresholds = LogThresholds(components: ["service", "dpu"])
         LoggingSystem.bootstrap { LineLogHandler(label: $0, thresholds: thresholds) }
         let log = Logger(label: "service")
         do {
             let service = try await Service(options(), thresholds: thresholds, log: log)
-            try await service.run { await StopSignals.shared?.first() }
+            try await service.run { await signals.first() }
         } catch {
             ProcessFacts.complain("snap_service: \(error)")
             throw ExitCode(1)

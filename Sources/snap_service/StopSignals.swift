@@ -2,12 +2,11 @@ internal import Platform
 
 /// The signals that end the service, taken by reading.
 final class StopSignals: Sendable {
-    /// Set once, before anything else runs.
-    @MainActor static var shared: StopSignals?
-
     private let descriptor: FileDescriptor
 
-    init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+    init() throws(SystemError) {
+        descriptor = try Signals.descriptor(for: [Signals.terminate, Signals.interrupt])
+    }
 
     /// Returns when one has arrived, without holding up a thread of the pool.
     func first() async {
