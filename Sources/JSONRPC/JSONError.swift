@@ -9,9 +9,9 @@ public struct JSONError: Error, Equatable, CustomStringConvertible {
         case invalidUTF8 = "invalid UTF-8"
         case loneSurrogate = "lone surrogate"
         case duplicateKey = "duplicate key"
-        case tooDeep = "more than 64 open containers"
-        case tooManyTokens = "more than 8192 tokens"
-        case tooLong = "longer than 256 KiB"
+        case tooDeep = "too many open containers"
+        case tooManyTokens = "too many tokens"
+        case tooLong = "too long"
         case incomplete = "incomplete value"
         case trailingBytes = "bytes after the value"
         /// A key with U+0000 in it: legal, but the tree holds keys as C strings.

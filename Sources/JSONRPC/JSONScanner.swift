@@ -5,15 +5,6 @@
 /// keys must be unique (after unescaping), text must be UTF-8 and surrogates must be paired.
 /// After an error the stream has no known position: every later call throws the same error.
 public struct JSONScanner: Sendable {
-    public enum Limit {
-        /// Bytes of one value.
-        public static let byteCount = 256 * 1024
-        /// Open containers, the outermost included.
-        public static let depth = 64
-        /// Keys, scalars, and opening and closing brackets.
-        public static let tokens = 8192
-    }
-
     private enum State {
         case value
         case firstElement, firstKey, key, colon, afterElement
@@ -36,6 +27,7 @@ public struct JSONScanner: Sendable {
         case pair(Unicode.Scalar)
     }
 
+    private let limits: JSONLimits
     private var state = State.value
     private var bytes: [UInt8] = []
     private var byteCount = 0
@@ -48,7 +40,7 @@ public struct JSONScanner: Sendable {
     private var literal: Substring.UTF8View = ""[...].utf8
     private var hasUnrepresentableKey = false
 
-    public init() {}
+    public init(limits: JSONLimits = .request) { self.limits = limits }
 
     /// Whether some bytes of an unfinished value wait for more.
     public var isInsideValue: Bool { !bytes.isEmpty }
@@ -96,7 +88,7 @@ public struct JSONScanner: Sendable {
 
     private mutating func attempt(_ byte: UInt8) throws(JSONError) -> Step {
         do throws(JSONError.Reason) {
-            if byteCount == Limit.byteCount { throw .tooLong }
+            if byteCount == limits.byteCount { throw .tooLong }
             return try consume(byte)
         } catch {
             throw fail(error)
@@ -105,7 +97,7 @@ public struct JSONScanner: Sendable {
 
     private mutating func fail(_ reason: JSONError.Reason) -> JSONError {
         let error = JSONError(reason, at: byteCount)
-        self = JSONScanner()
+        self = JSONScanner(limits: limits)
         state = .failed(error)
         return error
     }
@@ -113,7 +105,7 @@ public struct JSONScanner: Sendable {
     private mutating func take() -> JSONText {
         let text = JSONText(
             bytes: bytes, numberRanges: numberRanges, hasUnrepresentableKey: hasUnrepresentableKey)
-        self = JSONScanner()
+        self = JSONScanner(limits: limits)
         return text
     }
 
@@ -190,7 +182,7 @@ public struct JSONScanner: Sendable {
     private mutating func open(
         _ container: Container, _ next: State
     ) throws(JSONError.Reason) {
-        if containers.count == Limit.depth { throw .tooDeep }
+        if containers.count == limits.depth { throw .tooDeep }
         containers.append(container)
         state = next
     }
@@ -227,6 +219,6 @@ public struct JSONScanner: Sendable {
 
     private mutating func countToken() throws(JSONError.Reason) {
         tokenCount += 1
-        if tokenCount > Limit.tokens { throw .tooManyTokens }
+        if tokenCount > limits.tokenCount { throw .tooManyTokens }
     }
 }

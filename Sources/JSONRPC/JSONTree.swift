@@ -12,7 +12,7 @@ internal import CJSON
 
     init(_ bytes: [UInt8]) {
         // The scanner is the limit: json-c counts a scalar as a level and needs one to spare.
-        let tokener = unsafe json_tokener_new_ex(Int32(JSONScanner.Limit.depth + 2))
+        let tokener = unsafe json_tokener_new_ex(Int32(JSONLimits.request.depth + 2))
         defer { unsafe json_tokener_free(tokener) }
         // A number at the top ends with the byte after it.
         let closed = bytes + [UInt8(ascii: " ")]

@@ -1,7 +1,9 @@
 extension JSONValue {
     /// The value of all of `bytes`; whitespace may stand around it.
-    public static func parse(_ bytes: some Collection<UInt8>) throws(JSONError) -> JSONValue {
-        var scanner = JSONScanner()
+    public static func parse(
+        _ bytes: some Collection<UInt8>, limits: JSONLimits = .request
+    ) throws(JSONError) -> JSONValue {
+        var scanner = JSONScanner(limits: limits)
         var rest = Array(bytes)[...]
         var text = try scanner.next(from: &rest)
         if text == nil { text = try scanner.finish() }
@@ -12,8 +14,10 @@ extension JSONValue {
         return try JSONValue(text)
     }
 
-    public static func parse(_ text: String) throws(JSONError) -> JSONValue {
-        try parse(text.utf8)
+    public static func parse(
+        _ text: String, limits: JSONLimits = .request
+    ) throws(JSONError) -> JSONValue {
+        try parse(text.utf8, limits: limits)
     }
 
     /// The value of one text that a scanner took.

@@ -47,7 +47,11 @@ struct JSONWriter {
 
     private mutating func writeString(_ text: String) {
         bytes.append(UInt8(ascii: "\""))
-        for scalar in text.unicodeScalars { writeScalar(scalar) }
+        if text.utf8.allSatisfy(JSONWriter.isPlain) {
+            bytes += text.utf8
+        } else {
+            for scalar in text.unicodeScalars { writeScalar(scalar) }
+        }
         bytes.append(UInt8(ascii: "\""))
     }
 
@@ -63,6 +67,10 @@ struct JSONWriter {
         case " "..."~": bytes.append(UInt8(truncatingIfNeeded: scalar.value))
         default: for unit in UTF16.encode(scalar) ?? .init() { writeUnit(unit) }
         }
+    }
+
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        byte >= 0x20 && byte < 0x7F && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
     }
 
     private mutating func writeUnit(_ unit: UInt16) {

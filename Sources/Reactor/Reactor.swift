@@ -26,6 +26,7 @@ public final class Reactor: Sendable {
     private let bell: FileDescriptor
     private let busyTicks = Atomic<UInt64>(0)
     private let idleTicks = Atomic<UInt64>(0)
+    private let threadNumber = Atomic<Int32>(0)
     private let thread = Mutex<Thread?>(nil)
 
     /// Starts the thread. Fails when `core` is not one that the process may use.
@@ -39,6 +40,7 @@ public final class Reactor: Sendable {
         epoll = try Epoll()
         try epoll.add(bell.number, .edge, token: WakeToken.bell)
         let started = try Thread(name: "reactor_\(core)") { [self] in
+            threadNumber.store(Thread.currentID, ordering: .relaxed)
             // A reactor that cannot be pinned still works; `isUsable` has said that it can be.
             try? Thread.pin(to: core)
             var loop = ReactorLoop(context: ReactorContext(reactor: self))
@@ -46,6 +48,9 @@ public final class Reactor: Sendable {
         }
         thread.withLock { $0 = started }
     }
+
+    /// The kernel's id of its thread.
+    public var threadID: Int32 { threadNumber.load(ordering: .relaxed) }
 
     /// Ticks spent on turns that found work, and on those that found none.
     public var load: (busyTicks: UInt64, idleTicks: UInt64) {

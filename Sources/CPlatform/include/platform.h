@@ -82,7 +82,7 @@ int platform_epoll_add(int epoll, int descriptor, uint32_t events, uint64_t toke
 int platform_epoll_modify(int epoll, int descriptor, uint32_t events, uint64_t token);
 int platform_epoll_remove(int epoll, int descriptor);
 
-/// Blocks `signals` for the calling thread (and threads it makes) and opens a signalfd for them.
+/// Has `signals` counted by an eventfd, which is returned, instead of ending the process.
 int platform_signal_descriptor(const int *signals, size_t count);
 void platform_ignore_sigpipe(void);
 

@@ -1,0 +1,204 @@
+// Made from rpc/schema by rpc/generate.py: change the schema, not this file.
+
+/// What the service decides by in rpc/schema, one text for each group of methods.
+enum SchemaText {
+    static let groups = [
+        #"""
+        {"family":"spdk","methods":[{"name":"bdev_set_options","mask":"startup","decode_error"\#
+        :[-32602,"Invalid parameters"],"params":[{"name":"bdev_io_pool_size","type":"u32","def\#
+        ault":65535},{"name":"bdev_io_cache_size","type":"u32","default":256},{"name":"bdev_au\#
+        to_examine","type":"bool","default":true},{"name":"iobuf_small_cache_size","type":"u32\#
+        ","default":128},{"name":"iobuf_large_cache_size","type":"u32","default":16},{"name":"\#
+        small_buf_pool_size","type":"u64"},{"name":"large_buf_pool_size","type":"u64"}]},{"nam\#
+        e":"bdev_get_bdevs","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object f\#
+        ailed"],"params":[{"name":"name","type":"str"},{"name":"timeout","type":"u64","default\#
+        ":0}]},{"name":"bdev_get_iostat","mask":"runtime","decode_error":[-32603,"spdk_json_de\#
+        code_object failed"],"params":[{"name":"name","type":"str"},{"name":"names","type":"st\#
+        rs","max_count":1024},{"name":"per_channel","type":"bool","default":false},{"name":"re\#
+        set_mode","type":"str","default":"none","enum":["all","maxmin","error","none"]}]},{"na\#
+        me":"bdev_reset_iostat","mask":"runtime","decode_error":[-32603,"spdk_json_decode_obje\#
+        ct failed"],"params":[{"name":"name","type":"str"},{"name":"mode","type":"str","defaul\#
+        t":"all","enum":["all","maxmin","error","none"]}]},{"name":"bdev_set_qd_sampling_perio\#
+        d","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"],"params":\#
+        [{"name":"name","type":"str","required":true},{"name":"period","type":"u64","required"\#
+        :true}]},{"name":"bdev_set_qos_limit","mask":"runtime","decode_error":[-32603,"spdk_js\#
+        on_decode_object failed"],"params":[{"name":"name","type":"str","required":true},{"nam\#
+        e":"rw_ios_per_sec","type":"u64"},{"name":"rw_mbytes_per_sec","type":"u64"},{"name":"r\#
+        _mbytes_per_sec","type":"u64"},{"name":"w_mbytes_per_sec","type":"u64"}]},{"name":"bde\#
+        v_enable_histogram","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object f\#
+        ailed"],"params":[{"name":"name","type":"str","required":true},{"name":"enable","type"\#
+        :"bool","required":true},{"name":"opc","type":"str"},{"name":"granularity","type":"u8"\#
+        },{"name":"min_nsec","type":"u64"},{"name":"max_nsec","type":"u64"}]},{"name":"bdev_ge\#
+        t_histogram","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"]\#
+        ,"params":[{"name":"name","type":"str","required":true}]},{"name":"bdev_examine","mask\#
+        ":"runtime","decode_error":[-32602,"spdk_json_decode_object failed"],"params":[{"name"\#
+        :"name","type":"str","required":true}]},{"name":"bdev_wait_for_examine","mask":"runtim\#
+        e","params_error":[-32602,"bdev_wait_for_examine requires no parameters"],"params":[]}\#
+        ]}
+        """#,
+        #"""
+        {"family":"spdk","methods":[{"name":"bdev_malloc_create","mask":"runtime","decode_erro\#
+        r":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"num_blocks","type":"u6\#
+        4","required":true},{"name":"block_size","type":"u32","required":true},{"name":"name",\#
+        "type":"str"},{"name":"uuid","type":"uuid"},{"name":"physical_block_size","type":"u32"\#
+        },{"name":"optimal_io_boundary","type":"u32"},{"name":"md_size","type":"u32","default"\#
+        :0},{"name":"md_interleave","type":"bool","default":false},{"name":"dif_type","type":"\#
+        i32","default":0},{"name":"dif_is_head_of_md","type":"bool","default":false},{"name":"\#
+        dif_pi_format","type":"u32","default":0},{"name":"numa_id","type":"i32","default":-1}]\#
+        },{"name":"bdev_malloc_delete","mask":"runtime","decode_error":[-32603,"spdk_json_deco\#
+        de_object failed"],"params":[{"name":"name","type":"str","required":true}]},{"name":"b\#
+        dev_null_create","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object fail\#
+        ed"],"params":[{"name":"name","type":"str","required":true},{"name":"num_blocks","type\#
+        ":"u64","required":true},{"name":"block_size","type":"u32","required":true},{"name":"u\#
+        uid","type":"uuid"},{"name":"physical_block_size","type":"u32"},{"name":"md_size","typ\#
+        e":"u32","default":0},{"name":"dif_type","type":"i32","default":0},{"name":"dif_is_hea\#
+        d_of_md","type":"bool","default":false},{"name":"dif_pi_format","type":"u32","default"\#
+        :0},{"name":"preferred_write_alignment","type":"u32"},{"name":"preferred_write_granula\#
+        rity","type":"u32"},{"name":"optimal_write_size","type":"u32"},{"name":"preferred_unma\#
+        p_alignment","type":"u32"},{"name":"preferred_unmap_granularity","type":"u32"}]},{"nam\#
+        e":"bdev_null_delete","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object\#
+         failed"],"params":[{"name":"name","type":"str","required":true}]},{"name":"bdev_null_\#
+        resize","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"],"par\#
+        ams":[{"name":"name","type":"str","required":true},{"name":"new_size","type":"u64","re\#
+        quired":true}]},{"name":"bdev_aio_create","mask":"runtime","decode_error":[-32603,"spd\#
+        k_json_decode_object failed"],"params":[{"name":"filename","type":"str","required":tru\#
+        e},{"name":"name","type":"str","required":true},{"name":"block_size","type":"u32"},{"n\#
+        ame":"readonly","type":"bool","default":false},{"name":"fallocate","type":"bool","defa\#
+        ult":false},{"name":"uuid","type":"uuid"},{"name":"nowait","type":"bool","default":fal\#
+        se}]},{"name":"bdev_aio_rescan","mask":"runtime","decode_error":[-32603,"spdk_json_dec\#
+        ode_object failed"],"params":[{"name":"name","type":"str","required":true}]},{"name":"\#
+        bdev_aio_delete","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object fail\#
+        ed"],"params":[{"name":"name","type":"str","required":true}]},{"name":"bdev_uring_crea\#
+        te","mask":"runtime","decode_error":[-32603,"Unable to create URING bdev."],"params":[\#
+        {"name":"filename","type":"str","required":true},{"name":"name","type":"str","required\#
+        ":true},{"name":"block_size","type":"u32"},{"name":"uuid","type":"uuid"}]},{"name":"bd\#
+        ev_uring_rescan","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object fail\#
+        ed"],"params":[{"name":"name","type":"str","required":true}]},{"name":"bdev_uring_dele\#
+        te","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"],"params"\#
+        :[{"name":"name","type":"str","required":true}]},{"name":"bdev_delay_create","mask":"r\#
+        untime","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"na\#
+        me","type":"str","required":true},{"name":"base_bdev_name","type":"str","required":tru\#
+        e},{"name":"avg_read_latency","type":"u64","required":true},{"name":"p99_read_latency"\#
+        ,"type":"u64","required":true},{"name":"avg_write_latency","type":"u64","required":tru\#
+        e},{"name":"p99_write_latency","type":"u64","required":true},{"name":"uuid","type":"uu\#
+        id"}]},{"name":"bdev_delay_update_latency","mask":"runtime","decode_error":[-32603,"sp\#
+        dk_json_decode_object failed"],"params":[{"name":"delay_bdev_name","type":"str","requi\#
+        red":true},{"name":"latency_type","type":"str","required":true,"enum":["avg_read","p99\#
+        _read","avg_write","p99_write"],"error":[-32602,"Please specify a valid latency type."\#
+        ]},{"name":"latency_us","type":"u64","required":true}]},{"name":"bdev_delay_delete","m\#
+        ask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"na\#
+        me":"name","type":"str","required":true}]},{"name":"bdev_error_create","mask":"runtime\#
+        ","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"base_nam\#
+        e","type":"str","required":true},{"name":"uuid","type":"uuid"}]},{"name":"bdev_error_d\#
+        elete","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"],"para\#
+        ms":[{"name":"name","type":"str","required":true}]},{"name":"bdev_error_inject_error",\#
+        "mask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"\#
+        name":"name","type":"str","required":true},{"name":"io_type","type":"str","required":t\#
+        rue,"enum":["clear","read","write","unmap","flush","all"]},{"name":"error_type","type"\#
+        :"str","required":true,"enum":["failure","pending","corrupt_data","nomem","nvme_failur\#
+        e"]},{"name":"nvme_sct","type":"u32"},{"name":"nvme_sc","type":"u32"},{"name":"num","t\#
+        ype":"u32","default":1},{"name":"queue_depth","type":"u64","default":0},{"name":"corru\#
+        pt_offset","type":"u64","default":0},{"name":"corrupt_value","type":"u8"}]}]}
+        """#,
+        #"""
+        {"family":"spdk","methods":[{"name":"rpc_get_methods","mask":"any","decode_error":[-32\#
+        602,"Invalid parameters"],"params":[{"name":"current","type":"bool","default":false},{\#
+        "name":"include_aliases","type":"bool","default":false}]},{"name":"spdk_get_version","\#
+        mask":"any","params_error":[-32602,"spdk_get_version method requires no parameters"],"\#
+        params":[]},{"name":"spdk_kill_instance","mask":"runtime","decode_error":[-32602,"Inva\#
+        lid parameters"],"params":[{"name":"sig_name","type":"str","required":true,"enum":["SI\#
+        GINT","SIGTERM","SIGQUIT","SIGHUP","SIGKILL","SIGUSR1"],"also":["2","15","3","1","9","\#
+        10"]}]},{"name":"framework_start_init","mask":"startup","params_error":[-32602,"framew\#
+        ork_start_init requires no parameters"],"params":[]},{"name":"framework_wait_init","ma\#
+        sk":"any","ignores_params":true,"params":[]},{"name":"framework_get_subsystems","mask"\#
+        :"runtime","params_error":[-32602,"'framework_get_subsystems' requires no arguments"],\#
+        "params":[]},{"name":"framework_get_config","mask":"runtime","decode_error":[-32602,"I\#
+        nvalid arguments"],"params":[{"name":"name","type":"str","required":true},{"name":"wit\#
+        h_batches","type":"bool","default":false}]},{"name":"framework_get_reactors","mask":"r\#
+        untime","params_error":[-32602,"`framework_get_reactors` requires no arguments"],"para\#
+        ms":[]},{"name":"thread_get_stats","mask":"runtime","params_error":[-32602,"'thread_ge\#
+        t_stats' requires no arguments"],"params":[]},{"name":"thread_get_pollers","mask":"run\#
+        time","params_error":[-32602,"'thread_get_pollers' requires no arguments"],"params":[]\#
+        },{"name":"thread_get_io_channels","mask":"runtime","params_error":[-32602,"'thread_ge\#
+        t_io_channels' requires no arguments"],"params":[]},{"name":"framework_get_scheduler",\#
+        "mask":"runtime","params_error":[-32602,"'rpc_get_scheduler' requires no arguments"],"\#
+        params":[]},{"name":"framework_get_pci_devices","mask":"runtime","params_error":[-3260\#
+        2,"framework_get_pci_devices doesn't accept any parameters.\n"],"params":[]},{"name":"\#
+        sock_get_default_impl","mask":"any","params_error":[-32602,"sock_get_default_impl requ\#
+        ires no parameters"],"params":[]},{"name":"iobuf_set_options","mask":"startup","decode\#
+        _error":[-32602,"spdk_json_decode_object failed"],"params":[{"name":"small_pool_count"\#
+        ,"type":"u64","default":8192},{"name":"large_pool_count","type":"u64","default":1024},\#
+        {"name":"small_bufsize","type":"u32","default":8192},{"name":"large_bufsize","type":"u\#
+        32","default":135168},{"name":"enable_numa","type":"bool","default":false}]},{"name":"\#
+        iobuf_get_stats","mask":"runtime","ignores_params":true,"params":[]}]}
+        """#,
+        #"""
+        {"family":"spdk","methods":[{"name":"log_set_level","mask":"any","decode_error":[-3260\#
+        3,"spdk_json_decode_object failed"],"params":[{"name":"level","type":"str","required":\#
+        true,"enum":["ERROR","WARNING","NOTICE","INFO","DEBUG"],"nocase":true,"error":[-32602,\#
+        "invalid log level"]}]},{"name":"log_get_level","mask":"any","params_error":[-32602,"l\#
+        og_get_level requires no parameters"],"params":[]},{"name":"log_set_print_level","mask\#
+        ":"any","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"le\#
+        vel","type":"str","required":true,"enum":["ERROR","WARNING","NOTICE","INFO","DEBUG"],"\#
+        nocase":true,"error":[-32602,"invalid log level"]}]},{"name":"log_get_print_level","ma\#
+        sk":"any","params_error":[-32602,"log_get_print_level requires no parameters"],"params\#
+        ":[]},{"name":"log_set_flag","mask":"any","decode_error":[-32603,"spdk_json_decode_obj\#
+        ect failed"],"params":[{"name":"flag","type":"str","required":true}]},{"name":"log_cle\#
+        ar_flag","mask":"any","decode_error":[-32603,"spdk_json_decode_object failed"],"params\#
+        ":[{"name":"flag","type":"str","required":true}]},{"name":"log_get_flags","mask":"any"\#
+        ,"params_error":[-32602,"log_get_flags requires no parameters"],"params":[]},{"name":"\#
+        log_enable_timestamps","mask":"runtime","decode_error":[-32602,"spdk_json_decode_objec\#
+        t failed"],"params":[{"name":"enabled","type":"bool","required":true}]}]}
+        """#,
+        #"""
+        {"family":"spdk","methods":[{"name":"notify_get_types","mask":"runtime","params_error"\#
+        :[-32602,"No parameters required"],"params":[]},{"name":"notify_get_notifications","ma\#
+        sk":"runtime","decode_error":[-32602,"Invalid argument"],"params":[{"name":"id","type"\#
+        :"u64","default":0},{"name":"max","type":"u64"}]}]}
+        """#,
+        #"""
+        {"family":"snap","methods":[{"name":"snap_log_level_set","mask":"runtime","params":[{"\#
+        name":"level","type":"u32","required":true,"min":0,"max":5}]},{"name":"snap_global_par\#
+        am_list","mask":"runtime","params":[]},{"name":"emulation_function_list","mask":"runti\#
+        me","params":[{"name":"all","type":"bool","default":false}]},{"name":"spdk_bdev_create\#
+        ","mask":"runtime","params":[{"name":"bdev_name","type":"str","required":true,"aliases\#
+        ":["bdev"]}]},{"name":"spdk_bdev_destroy","mask":"runtime","params":[{"name":"bdev_nam\#
+        e","type":"str","required":true,"aliases":["bdev"]}]},{"name":"bdev_list","mask":"runt\#
+        ime","params":[]}]}
+        """#,
+        #"""
+        {"family":"snap","methods":[{"name":"virtio_blk_controller_create","mask":"runtime","p\#
+        arams":[{"name":"vuid","type":"str"},{"name":"vhca_id","type":"u32"},{"name":"pf_id","\#
+        type":"u32"},{"name":"vf_id","type":"u32"},{"name":"pci_bdf","type":"str"},{"name":"ct\#
+        rl_id","type":"str"},{"name":"bdev","type":"str"},{"name":"num_queues","type":"u32","m\#
+        in":1},{"name":"queue_size","type":"u32","default":256,"min":1,"max":256},{"name":"siz\#
+        e_max","type":"u32","default":4096,"min":1},{"name":"seg_max","type":"u32","default":1\#
+        ,"min":1},{"name":"vblk_id","type":"str","max_count":20},{"name":"admin_q","type":"boo\#
+        l","default":false,"aliases":["dbg_admin_q"]},{"name":"dynamic_msix","type":"bool","de\#
+        fault":false},{"name":"vf_num_msix","type":"u32","min":2},{"name":"force_in_order","ty\#
+        pe":"bool","default":false},{"name":"indirect_desc","type":"bool","default":false},{"n\#
+        ame":"read_only","type":"bool","default":false},{"name":"suspended","type":"bool","def\#
+        ault":false},{"name":"live_update_listener","type":"bool","default":false},{"name":"db\#
+        g_bdev_type","type":"str","enum":["null","none","spdk"]},{"name":"dbg_local_optimized"\#
+        ,"type":"bool","default":false}]},{"name":"virtio_blk_controller_destroy","mask":"runt\#
+        ime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"force","type":\#
+        "bool","default":false},{"name":"release_msix","type":"bool","default":false}]},{"name\#
+        ":"virtio_blk_controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":\#
+        "str","required":true},{"name":"timeout_ms","type":"u32"},{"name":"events_only","type"\#
+        :"bool","default":false},{"name":"live_update_notifier","type":"bool","default":false}\#
+        ]},{"name":"virtio_blk_controller_resume","mask":"runtime","params":[{"name":"ctrl_id"\#
+        ,"type":"str","required":true}]},{"name":"virtio_blk_controller_bdev_attach","mask":"r\#
+        untime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"bdev","type\#
+        ":"str","required":true},{"name":"vblk_id","type":"str","max_count":20},{"name":"dbg_b\#
+        dev_type","type":"str","enum":["null","none","spdk"]}]},{"name":"virtio_blk_controller\#
+        _bdev_detach","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":tru\#
+        e}]},{"name":"virtio_blk_controller_list","mask":"runtime","params":[{"name":"ctrl_id"\#
+        ,"type":"str"}]},{"name":"virtio_blk_controller_modify","mask":"runtime","params":[{"n\#
+        ame":"ctrl_id","type":"str","required":true},{"name":"num_queues","type":"u32","min":1\#
+        },{"name":"num_msix","type":"u32","min":2}]},{"name":"virtio_blk_controller_dbg_io_sta\#
+        ts_get","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_b\#
+        lk_controller_dbg_debug_stats_get","mask":"runtime","params":[{"name":"ctrl_id","type"\#
+        :"str"}]}]}
+        """#,
+    ]
+}
