@@ -85,7 +85,7 @@ let package = Package(
         command(
             "snap_perf",
             [
-                "Platform", "Memory", "VirtioDriver", "VhostUser", argumentParser,
+                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser", argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         // tests
