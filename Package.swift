@@ -54,6 +54,8 @@ let package = Package(
         tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
         // 7: the interface
         module("ControlAPI", ["JSONRPC", "Platform", logging]),
+        // 8: executables
+        command("fuzz_json", ["JSONRPC"]),
         tests("ControlAPITests", ["ControlAPI", "JSONRPC", "Platform", logging]),
     ]
 )

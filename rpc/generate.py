@@ -21,8 +21,8 @@ PARAM_KEYS = {"name", "type", "required", "default", "min", "max", "max_count", 
               "nocase", "error", "aliases", "cli", "sends_false", "summary"}
 # What the service decides by; the rest is for readers and command lines.
 SERVICE_METHOD_KEYS = ["name", "mask", "decode_error", "params_error", "ignores_params"]
-SERVICE_PARAM_KEYS = ["name", "type", "required", "default", "min", "max", "max_count", "enum", "also",
-                      "nocase", "error", "aliases"]
+SERVICE_PARAM_KEYS = ["name", "type", "required", "default", "min", "max", "max_count", "enum",
+                      "also", "nocase", "error", "aliases"]
 MASKS = {"startup": "before initialization", "runtime": "after initialization",
          "any": "at any time"}
 
@@ -81,7 +81,8 @@ def reference(groups):
 
 
 def describe(method):
-    lines = [f"\n### {method['name']}\n", f"{method['summary']} Callable {MASKS[method['mask']]}.\n"]
+    lines = [f"\n### {method['name']}\n",
+             f"{method['summary']} Callable {MASKS[method['mask']]}.\n"]
     if method["params"]:
         lines += ["| parameter | type | command line | meaning |", "|---|---|---|---|"]
         lines += [describe_param(param) for param in method["params"]]
