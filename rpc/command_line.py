@@ -234,6 +234,8 @@ def make_parser(description):
                         default="ERROR", help="show requests and answers")
     parser.add_argument("--verbose", choices=["DEBUG", "INFO", "ERROR"], help="level to show")
     parser.add_argument("--dry-run", action="store_true", help="show the request, send nothing")
+    parser.add_argument("--server", action="store_true",
+                        help="run lines of standard input, each followed by **STATUS=0 or 1")
     return parser, parser.add_subparsers(title="methods", metavar="METHOD", dest="command")
 
 
@@ -269,11 +271,35 @@ def run_script(parser, client, commands):
             pass
 
 
+def run_server(parser):
+    """Runs each line of standard input with a connection of its own (for bash's coproc)."""
+    for line in sys.stdin:
+        status = 1
+        try:
+            args = parser.parse_args(shlex.split(line))
+            args.run(make_client(args), args)
+            status = 0
+        except RPCFailure as failure:
+            print(failure)
+        except SystemExit:
+            pass
+        print(f"**STATUS={status}", flush=True)
+
+
+def make_client(args):
+    if args.dry_run:
+        return DryRun()
+    return Client(args.address, args.port, args.timeout, args.retries, args.verbose)
+
+
 def main(parser, arguments):
     """Runs one command, several in one argument, or those on standard input."""
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
     options, script = separate_script(parser, arguments)
     args = parser.parse_args(options)
+    if args.server:
+        run_server(parser)
+        return 0
     if script is None and args.command is None:
         if sys.stdin.isatty():
             parser.print_help()
@@ -282,8 +308,7 @@ def main(parser, arguments):
         # A comment may hold quotes that do not match.
         script = [(line, [] if line.startswith("#") else shlex.split(line)) for line in lines]
     try:
-        client = DryRun() if args.dry_run else Client(
-            args.address, args.port, args.timeout, args.retries, args.verbose)
+        client = make_client(args)
         if script is not None:
             run_script(parser, client, script)
         else:

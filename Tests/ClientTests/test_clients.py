@@ -216,6 +216,15 @@ class Scripts(Base):
             run("snap_rpc.py", "-s", service.address, stdin="bdev_list\nbdev_list\n")
         self.assertEqual([request["id"] for request in service.requests], [1, 2])
 
+    def test_a_server_says_how_each_line_went(self):
+        with FakeService("NOTICE") as service:
+            lines = [f"-s {service.address} log_get_level", "-s /nonexistent log_get_level",
+                     "no_such_method"]
+            code, output, _ = run("spdk_rpc.py", "--server", stdin="\n".join(lines))
+        self.assertEqual(code, 0)
+        self.assertTrue(output.startswith('"NOTICE"\n**STATUS=0\nError while connecting'))
+        self.assertTrue(output.endswith("\n**STATUS=1\n**STATUS=1\n"))
+
     def test_the_first_failure_ends_a_script(self):
         output = ('Exception:\nspdk_bdev_create M\nbdev_list <<<\nrequest:\n{\n'
                   '  "method": "bdev_list",\n  "req_id": 2\n}\nGot JSON-RPC error response\n'
