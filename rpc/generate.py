@@ -65,7 +65,22 @@ def check(method):
         where = f"{name}.{param['name']}"
         assert not set(param) - PARAM_KEYS, f"{where}: {set(param) - PARAM_KEYS}"
         assert param["type"] in TYPES, where
+        check_default(param, where)
     assert method["example"]["arguments"] is not None, name
+
+
+def check_default(param, where):
+    if "default" not in param:
+        return
+    default = param["default"]
+    assert not param.get("required"), f"{where}: required, and has a default"
+    if param["type"] == "bool":
+        assert isinstance(default, bool), where
+    elif param["type"] == "str":
+        assert default in param.get("enum", [default]), where
+    else:
+        assert isinstance(default, int), where
+        assert param.get("min", default) <= default <= param.get("max", default), where
 
 
 def reference(groups):
