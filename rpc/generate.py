@@ -127,7 +127,8 @@ def describe_param(param):
     if "enum" in param:
         meaning.append("one of " + ", ".join(f"`{word}`" for word in param["enum"]))
     if "min" in param or "max" in param:
-        meaning.append(f"{param.get('min', 0)} to {param.get('max', 'what the function has')}")
+        meaning.append(f"at least {param['min']}" if "max" not in param else
+                       f"{param.get('min', 0)} to {param['max']}")
     if param.get("required"):
         meaning.append("**required**")
     if "default" in param:
