@@ -42,20 +42,60 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
         // 0: what Swift cannot say
         .target(name: "CPlatform"),
+        .target(name: "CWire"),
+        .target(name: "CLinuxAIO"),
         .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
         // 1: owned resources
         module("Platform", ["CPlatform"]),
-        // 2: parts that know no storage
+        module("Bounded"),
+        // 2: memory, threads, messages
+        module("Memory", ["Platform", "Bounded", "CLinuxAIO"]),
+        module("Reactor", ["Platform", "Bounded"]),
         module("JSONRPC", ["CJSON", "Platform"] + nio),
-        tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
+        // 3: contracts and storage
+        module("Hardware", ["CWire", "Platform", "Memory"]),
+        module("Bdev", ["Platform", "Bounded", "Memory"]),
+        // 4: device models and host ports
+        module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
+        module("VirtioDriver", ["CWire", "Memory"]),
+        module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
+        // 5: the hardware, and what drives it
+        module(
+            "SoftDPU",
+            ["Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "VhostUser", logging]),
+        module(
+            "Emulation",
+            ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", logging]),
         // 7: the interface
-        module("ControlAPI", ["JSONRPC", "Platform", logging]),
-        // 8: executables
+        module(
+            "ControlAPI",
+            ["JSONRPC", "Platform", "Hardware", "Bdev", "VirtioBlk", "Emulation", logging]),
+        // 8: commands
+        command(
+            "snap_service",
+            [
+                "Platform", "Reactor", "JSONRPC", "Hardware", "Bdev", "SoftDPU", "Emulation",
+                "ControlAPI", argumentParser, logging,
+            ]),
+        command(
+            "snap_perf",
+            [
+                "Platform", "Memory", "VirtioDriver", "VhostUser", argumentParser,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
         command("fuzz_json", ["JSONRPC"]),
+        // tests
+        .target(name: "MallocProbe"),
+        tests("PlatformTests", ["Platform"]),
+        tests("BoundedTests", ["Platform", "Bounded"]),
+        tests("MemoryTests", ["Platform", "Memory"]),
+        tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
+        tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
         tests("ControlAPITests", ["ControlAPI", "JSONRPC", "Platform", logging]),
     ]
 )

@@ -15,7 +15,6 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -206,6 +205,31 @@ int platform_discard(int descriptor, uint64_t offset, uint64_t length) {
                      (off_t)length);
 }
 
+int platform_zero_range(int descriptor, uint64_t offset, uint64_t length) {
+    return fallocate(descriptor, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                     (off_t)length);
+}
+
+int platform_direct_alignment(int descriptor, uint32_t *address, uint32_t *length) {
+    *address = 512;
+    *length = 512;
+#ifdef STATX_DIOALIGN
+    struct statx file;
+    if (statx(descriptor, "", AT_EMPTY_PATH, STATX_DIOALIGN, &file) == 0 &&
+        (file.stx_mask & STATX_DIOALIGN) && file.stx_dio_mem_align && file.stx_dio_offset_align) {
+        *address = file.stx_dio_mem_align;
+        *length = file.stx_dio_offset_align;
+        return 0;
+    }
+#endif
+    struct stat kind;
+    int logical = 0;
+    if (fstat(descriptor, &kind) < 0) return -1;
+    if (S_ISBLK(kind.st_mode) && ioctl(descriptor, BLKSSZGET, &logical) == 0 && logical > 512)
+        *address = *length = (uint32_t)logical;
+    return 0;
+}
+
 int platform_set_nonblocking(int descriptor) {
     int flags = fcntl(descriptor, F_GETFL);
     return flags < 0 ? -1 : fcntl(descriptor, F_SETFL, flags | O_NONBLOCK);
@@ -276,16 +300,24 @@ int platform_epoll_remove(int epoll, int descriptor) {
     return epoll_change(epoll, EPOLL_CTL_DEL, descriptor, 0, 0);
 }
 
+static int signal_event = -1;
+
+static void on_signal(int number) {
+    int saved = errno;
+    uint64_t one = 1;
+    (void)number;
+    if (write(signal_event, &one, sizeof one) < 0) {}  // full: told already
+    errno = saved;
+}
+
 int platform_signal_descriptor(const int *signals, size_t count) {
-    sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < count; i++) sigaddset(&set, signals[i]);
-    int error = pthread_sigmask(SIG_BLOCK, &set, NULL);
-    if (error) {
-        errno = error;
-        return -1;
-    }
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signal_event < 0) signal_event = platform_event_create();
+    if (signal_event < 0) return -1;
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < count; i++)
+        if (sigaction(signals[i], &action, NULL) < 0) return -1;
+    return dup(signal_event);
 }
 
 void platform_ignore_sigpipe(void) { signal(SIGPIPE, SIG_IGN); }

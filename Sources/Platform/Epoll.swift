@@ -11,6 +11,8 @@ public struct Epoll: ~Copyable, Sendable {
         case readableAndWritable
         /// Readable, told once per change: nobody has to drain the descriptor.
         case edge
+        /// Hang-ups only.
+        case nothing
 
         var mask: UInt32 {
             switch self {
@@ -18,6 +20,7 @@ public struct Epoll: ~Copyable, Sendable {
             case .writable: UInt32(PLATFORM_WRITABLE)
             case .readableAndWritable: UInt32(PLATFORM_READABLE | PLATFORM_WRITABLE)
             case .edge: UInt32(PLATFORM_READABLE | PLATFORM_EDGE)
+            case .nothing: 0
             }
         }
     }

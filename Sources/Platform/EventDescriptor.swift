@@ -13,6 +13,12 @@ public enum EventDescriptor {
         _ = unsafe write(number, &one, 8)
     }
 
+    /// Whether a write would go through at once.
+    public static func hasRoom(_ number: Int32) -> Bool {
+        var entry = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
+        return unsafe poll(&entry, 1, 0) > 0 && entry.revents & Int16(POLLOUT) != 0
+    }
+
     /// Takes the whole count. Blocks on an empty eventfd that its owner left blocking, so
     /// call it after epoll has said that there is something.
     @discardableResult

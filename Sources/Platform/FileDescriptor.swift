@@ -44,7 +44,8 @@ public struct FileDescriptor: ~Copyable, Sendable {
     public var kindName: String {
         var name = [CChar](repeating: 0, count: 256)
         let count = unsafe platform_descriptor_name(number, &name, name.count)
-        return String(decoding: name.prefix(max(0, count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
+        return String(
+            decoding: name.prefix(max(0, count)).map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
     /// Reads at most `byteCount` bytes from the current position; nil when it would block.
@@ -83,4 +84,18 @@ public final class SharedDescriptor: Sendable {
     public var kindName: String { descriptor.kindName }
 
     public func duplicate() throws(SystemError) -> FileDescriptor { try descriptor.duplicate() }
+}
+
+/// Which file a descriptor is open on, whoever opened it.
+public struct FileIdentity: Hashable, Sendable {
+    let device: UInt64
+    let inode: UInt64
+}
+
+extension SharedDescriptor {
+    public func identity() throws(SystemError) -> FileIdentity {
+        var facts = stat()
+        try check(unsafe fstat(number, &facts), "fstat")
+        return FileIdentity(device: UInt64(facts.st_dev), inode: UInt64(facts.st_ino))
+    }
 }

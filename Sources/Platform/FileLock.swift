@@ -17,9 +17,10 @@ public struct FileLock: ~Copyable, Sendable {
 /// Byte locks of open file descriptions: they last until the last request of the description has
 /// left the kernel, even when its process is long gone (design, "Predecessor rule").
 extension FileDescriptor {
-    /// Takes the lock on `byte`. EAGAIN: another description holds it.
-    public func lockByte(_ byte: UInt64) throws(SystemError) {
-        try check(platform_lock_byte(number, byte, true), "lock byte \(byte)")
+    /// Takes the lock on `byte`. EAGAIN: another description holds it. `shared` is what a
+    /// description that is open for reading only can take.
+    public func lockByte(_ byte: UInt64, shared: Bool = false) throws(SystemError) {
+        try check(platform_lock_byte(number, byte, !shared), "lock byte \(byte)")
     }
 
     /// Whether another open file description holds the lock on `byte`.

@@ -26,7 +26,8 @@ public enum FileSystem {
         _ path: String, _ access: Access, direct: Bool = false
     ) throws(SystemError) -> FileDescriptor {
         return FileDescriptor(
-            owning: try check(unsafe platform_open(path, access.flags, direct, 0o644), "open \(path)"))
+            owning: try check(
+                unsafe platform_open(path, access.flags, direct, 0o644), "open \(path)"))
     }
 
     /// Size and, for a block device, logical block size in bytes; 0 for a regular file.

@@ -33,7 +33,7 @@ public enum ProcessFacts {
     }
 }
 
-/// Signals taken by reading instead of by handlers (signalfd(2)).
+/// Signals taken by reading an eventfd that a handler writes.
 public enum Signals {
     public static let terminate = SIGTERM
     public static let interrupt = SIGINT
@@ -42,13 +42,12 @@ public enum Signals {
     public static let user1 = SIGUSR1
     public static let kill = SIGKILL
 
-    /// Blocks `signals` in the calling thread and all it starts later; the descriptor turns
-    /// readable when one arrives. Call it before any thread is made.
+    /// From now on `signals` do not end the process: the descriptor turns readable instead.
     public static func descriptor(for signals: [Int32]) throws(SystemError) -> FileDescriptor {
         platform_ignore_sigpipe()
         return FileDescriptor(
             owning: try check(
-                unsafe platform_signal_descriptor(signals, signals.count), "signalfd"))
+                unsafe platform_signal_descriptor(signals, signals.count), "sigaction"))
     }
 
     public static func send(_ signal: Int32, to process: Int32) throws(SystemError) {

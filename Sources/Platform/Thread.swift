@@ -20,13 +20,15 @@ public final class Thread: @unchecked Sendable {
     public init(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
         let start = Start(name: name, body: body)
         let argument = unsafe Unmanaged.passRetained(start).toOpaque()
-        let result = unsafe pthread_create(&handle, nil, { argument in
-            let start = unsafe Unmanaged<Start>.fromOpaque(argument.unsafelyUnwrapped)
-                .takeRetainedValue()
-            unsafe platform_name_thread(start.name)
-            start.body()
-            return nil
-        }, argument)
+        let result = unsafe pthread_create(
+            &handle, nil,
+            { argument in
+                let start = unsafe Unmanaged<Start>.fromOpaque(argument.unsafelyUnwrapped)
+                    .takeRetainedValue()
+                unsafe platform_name_thread(start.name)
+                start.body()
+                return nil
+            }, argument)
         if result != 0 {
             unsafe Unmanaged<Start>.fromOpaque(argument).release()
             throw SystemError("pthread_create", code: result)

@@ -25,8 +25,9 @@ public enum UnixSocket {
     private static let flags = Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
 
     /// Two connected non-blocking ends.
-    public static func pair(_ kind: Kind) throws(SystemError) -> (SharedDescriptor, SharedDescriptor)
-    {
+    public static func pair(_ kind: Kind) throws(SystemError) -> (
+        SharedDescriptor, SharedDescriptor
+    ) {
         var ends: [Int32] = [0, 0]
         try check(unsafe socketpair(AF_UNIX, kind.type | flags, 0, &ends), "socketpair")
         return (
@@ -45,7 +46,8 @@ public enum UnixSocket {
     }
 
     /// A non-blocking connection to the listener at `path`.
-    public static func connect(to path: String, _ kind: Kind) throws(SystemError) -> FileDescriptor {
+    public static func connect(to path: String, _ kind: Kind) throws(SystemError) -> FileDescriptor
+    {
         let socket = FileDescriptor(
             owning: try check(
                 Glibc.socket(AF_UNIX, kind.type | Int32(SOCK_CLOEXEC.rawValue), 0), "socket"))
@@ -91,6 +93,18 @@ public enum UnixSocket {
             SharedDescriptor(FileDescriptor(owning: $0))
         }
         return ReceivedMessage(bytes: bytes, descriptors: descriptors)
+    }
+
+    /// Whether the peer has closed its end for good.
+    public static func hasHungUp(_ socket: Int32) -> Bool {
+        var entry = pollfd(fd: socket, events: 0, revents: 0)
+        return unsafe poll(&entry, 1, 0) > 0 && entry.revents & Int16(POLLHUP | POLLERR) != 0
+    }
+
+    /// Waits until `socket` takes more.
+    public static func waitWritable(_ socket: Int32, milliseconds: Int32) -> Bool {
+        var entry = pollfd(fd: socket, events: Int16(POLLOUT), revents: 0)
+        return unsafe poll(&entry, 1, milliseconds) > 0
     }
 
     /// Waits until `socket` is readable. False when `milliseconds` (negative: for ever) pass first.

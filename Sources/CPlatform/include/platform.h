@@ -57,7 +57,11 @@ int platform_byte_is_locked(int descriptor, uint64_t byte);
 int platform_open(const char *path, int flags, bool direct, mode_t mode);
 /// Size in bytes and logical block size of a regular file or block device; EINVAL for others.
 int platform_block_geometry(int descriptor, uint64_t *size, uint32_t *block_size);
+/// What direct I/O asks of memory addresses, and of offsets and lengths (powers of two).
+int platform_direct_alignment(int descriptor, uint32_t *address, uint32_t *length);
+/// Give the bytes back to the file system, or zero them in place; both read as zeros then.
 int platform_discard(int descriptor, uint64_t offset, uint64_t length);
+int platform_zero_range(int descriptor, uint64_t offset, uint64_t length);
 int platform_set_nonblocking(int descriptor);
 
 // --- threads, processors, time ---
@@ -78,7 +82,7 @@ int platform_epoll_add(int epoll, int descriptor, uint32_t events, uint64_t toke
 int platform_epoll_modify(int epoll, int descriptor, uint32_t events, uint64_t token);
 int platform_epoll_remove(int epoll, int descriptor);
 
-/// Blocks `signals` for the calling thread (and threads it makes) and opens a signalfd for them.
+/// Has `signals` counted by an eventfd, which is returned, instead of ending the process.
 int platform_signal_descriptor(const int *signals, size_t count);
 void platform_ignore_sigpipe(void);
 

@@ -1,0 +1,34 @@
+public import Bdev
+public import Emulation
+public import Hardware
+public import JSONRPC
+internal import Platform
+
+/// What the storage methods work on.
+public struct StorageContext: Sendable {
+    public let bdevs: BdevRegistry
+    public let manager: any EmulationManager
+    public let controllers: VirtioBlkControllers
+    let registrations = BdevRegistrations()
+
+    public init(
+        bdevs: BdevRegistry, manager: any EmulationManager, controllers: VirtioBlkControllers
+    ) {
+        self.bdevs = bdevs
+        self.manager = manager
+        self.controllers = controllers
+    }
+}
+
+extension ControllerError: AnswerableError {
+    public var answer: RPCError { .errno(code, message: reason) }
+}
+
+extension HardwareError: AnswerableError {
+    public var answer: RPCError { .errno(code, message: reason) }
+}
+
+extension BdevError: AnswerableError {
+    /// The text is SPDK's, byte for byte: its clients compare it.
+    public var answer: RPCError { .errno(code) }
+}

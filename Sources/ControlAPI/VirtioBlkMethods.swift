@@ -1,0 +1,190 @@
+internal import Bdev
+internal import Emulation
+internal import Hardware
+internal import JSONRPC
+internal import Platform
+internal import VirtioBlk
+
+/// The virtio-blk controller methods (virtio_blk.json).
+extension MethodRegistry {
+    public func registerVirtioBlk(_ context: StorageContext) {
+        register("virtio_blk_controller_create") { parameters in
+            let (options, device) = try await context.virtioBlkOptions(parameters)
+            let controller = try await context.controllers.create(options, device: device)
+            return ["ctrl_id": .string(controller.options.name)]
+        }
+        register("virtio_blk_controller_destroy") { parameters in
+            try await context.controllers.destroy(parameters.string("ctrl_id"))
+            return true
+        }
+        registerVirtioBlkStates(context)
+        registerVirtioBlkBdevs(context)
+        registerVirtioBlkQueries(context)
+    }
+
+    private func registerVirtioBlkStates(_ context: StorageContext) {
+        register("virtio_blk_controller_suspend") { parameters in
+            let controller = try await context.controllers.find(parameters.string("ctrl_id"))
+            if parameters.flag("live_update_notifier") {
+                throw ControllerError(
+                    ErrorNumber.notSupported,
+                    "live_update_notifier: this service does not hand controllers over yet; "
+                        + "destroy the controller here and create it there")
+            }
+            if parameters.flag("events_only") {
+                try await controller.suspendEvents()
+            } else {
+                let limit = parameters.optionalUnsigned("timeout_ms")
+                try await controller.suspend(
+                    within: limit.map { Duration.milliseconds($0) })
+            }
+            return true
+        }
+        register("virtio_blk_controller_resume") { parameters in
+            let controller = try await context.controllers.find(parameters.string("ctrl_id"))
+            try await controller.resume()
+            return true
+        }
+    }
+
+    private func registerVirtioBlkBdevs(_ context: StorageContext) {
+        register("virtio_blk_controller_bdev_attach") { parameters in
+            let controller = try await context.controllers.find(parameters.string("ctrl_id"))
+            let serial = parameters.optionalString("vblk_id")
+            let name = parameters.string("bdev")
+            // `none` with dbg_bdev_type null: a placeholder without storage, which it is already.
+            if name == "none" {
+                if await controller.bdevName != nil { try await controller.detach() }
+                return true
+            }
+            try await controller.attach(context.device(name), serial: serial)
+            return true
+        }
+        register("virtio_blk_controller_bdev_detach") { parameters in
+            let controller = try await context.controllers.find(parameters.string("ctrl_id"))
+            try await controller.detach()
+            return true
+        }
+    }
+
+    private func registerVirtioBlkQueries(_ context: StorageContext) {
+        register("virtio_blk_controller_list") { parameters in
+            var listed: [JSONValue] = []
+            for controller in try await context.selected(parameters) {
+                listed.append(await controller.listing())
+            }
+            return .array(listed)
+        }
+        register("virtio_blk_controller_modify") { parameters in
+            let controller = try await context.controllers.find(parameters.string("ctrl_id"))
+            try controller.checkModification(
+                queueCount: parameters.optionalUnsigned("num_queues"),
+                vectorCount: parameters.optionalUnsigned("num_msix"))
+            return true
+        }
+        register("virtio_blk_controller_dbg_io_stats_get") { parameters in
+            var listed: [JSONValue] = []
+            for controller in try await context.selected(parameters) {
+                listed.append(await controller.ioStatistics())
+            }
+            return ["controllers": .array(listed)]
+        }
+        register("virtio_blk_controller_dbg_debug_stats_get") { parameters in
+            var listed: [JSONValue] = []
+            for controller in try await context.selected(parameters) {
+                listed.append(await controller.debugStatistics())
+            }
+            return ["controllers": .array(listed)]
+        }
+    }
+}
+
+extension StorageContext {
+    /// The controller that `ctrl_id` names, or all of them.
+    func selected(_ parameters: Parameters) async throws -> [VirtioBlkController] {
+        if let name = parameters.optionalString("ctrl_id") {
+            return [try await controllers.find(name)]
+        }
+        return await controllers.all
+    }
+}
+
+extension VirtioBlkController {
+    nonisolated func checkModification(
+        queueCount: UInt64?, vectorCount: UInt64?
+    ) throws(ControllerError) {
+        if let vectorCount, vectorCount != UInt64(identity.vectorCount) {
+            throw ControllerError(
+                ErrorNumber.notSupported,
+                "num_msix: function \(identity.vuid) is a static PF with \(identity.vectorCount) "
+                    + "vectors; they are part of its firmware configuration")
+        }
+        if let queueCount, queueCount != UInt64(options.queueCount) {
+            throw ControllerError(
+                ErrorNumber.busy,
+                "num_queues: controller \"\(options.name)\" was opened with "
+                    + "\(options.queueCount); destroy it and create it with \(queueCount)")
+        }
+    }
+
+    func listing() -> JSONValue {
+        [
+            "ctrl_id": .string(options.name), "vhca_id": JSONValue(identity.vhcaID),
+            "num_queues": JSONValue(options.queueCount),
+            "queue_size": JSONValue(options.queueSize), "seg_max": JSONValue(options.segMax),
+            "size_max": JSONValue(options.sizeMax), "bdev": .string(bdevName ?? "none"),
+            "plugged": true, "indirect_desc": .bool(options.isIndirect),
+            "num_msix": JSONValue(identity.vectorCount),
+            "min configurable num_msix": JSONValue(identity.vectorCount),
+            "max configurable num_msix": JSONValue(identity.vectorCount),
+            "vblk_id": .string(serial), "force_in_order": .bool(options.isInOrder),
+            "admin_q": .bool(options.hasAdminQueue),
+            "dbg_local_optimized": .bool(options.isLocalOptimized),
+            "read_only": .bool(options.isReadOnly), "state": .string(state.name),
+            "vuid": .string(identity.vuid), "host_socket": .string(hostSocketPath),
+        ]
+    }
+
+    func ioStatistics() async -> JSONValue {
+        let reports = await report()
+        return [
+            "ctrl_id": .string(options.name),
+            "queues": .array(
+                reports.map { report in
+                    [
+                        "queue_id": JSONValue(report.index), "core_id": JSONValue(report.core),
+                        "read_io_count": JSONValue(report.counts.reads),
+                        "write_io_count": JSONValue(report.counts.writes),
+                        "flush_io_count": JSONValue(report.counts.flushes),
+                    ]
+                }),
+            "read_io_count": JSONValue(reports.reduce(0) { $0 + $1.counts.reads }),
+            "write_io_count": JSONValue(reports.reduce(0) { $0 + $1.counts.writes }),
+            "flush_io_count": JSONValue(reports.reduce(0) { $0 + $1.counts.flushes }),
+            "bytes_direct": JSONValue(reports.reduce(0) { $0 + $1.counts.bytesDirect }),
+            "bytes_staged": 0,
+        ]
+    }
+
+    func debugStatistics() async -> JSONValue {
+        let isSuspended = state == .suspended(eventsOnly: false)
+        let reports = await report()
+        return [
+            "ctrl_id": .string(options.name),
+            "queues": .array(
+                reports.map { report in
+                    let state =
+                        report.isRunning ? (isSuspended ? "SUSPENDED" : "RUNNING") : "STOPPED"
+                    return [
+                        "qid": JSONValue(report.index), "state": .string(state),
+                        "hw_available_index": JSONValue(report.position.nextAvailable),
+                        "sw_available_index": JSONValue(report.position.nextAvailable),
+                        "hw_used_index": JSONValue(report.position.nextUsed),
+                        "sw_used_index": JSONValue(report.position.nextUsed),
+                        "hw_received_descs": JSONValue(report.counts.received),
+                        "hw_completed_descs": JSONValue(report.counts.completed),
+                    ]
+                }),
+        ]
+    }
+}

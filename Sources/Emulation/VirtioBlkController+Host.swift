@@ -1,0 +1,170 @@
+internal import Bdev
+internal import Hardware
+internal import Logging
+internal import Memory
+internal import Platform
+internal import VirtioBlk
+
+/// A memory table, mapped.
+struct MappedMemory {
+    let generation: UInt64
+    let memory: HostMemory
+}
+
+/// Keeping queues in step with the host.
+extension VirtioBlkController {
+    /// A new state of the function. Only the latest counts.
+    func follow(_ new: VirtioFunctionState) async {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        latest = new
+        switch state {
+        case .closing, .closed, .opening, .suspended(eventsOnly: true): return
+        default: await reconcile(new)
+        }
+    }
+
+    /// Makes what runs be what `wanted` says: first ends what must end, then says so, then starts.
+    func reconcile(_ wanted: VirtioFunctionState) async {
+        let isRemapped = hostMemory?.generation != wanted.memoryGeneration
+        let ending = queues.values.filter { mustEnd($0, wanted, isRemapped: isRemapped) }
+        await quiesce(ending, epoch: wanted.epoch)
+        let bases = await endQueues(ending)
+        if isRemapped { remap(wanted) }
+        for queue in wanted.queues where queues[queue.index] != nil {
+            await exchangeCall(of: queue)
+        }
+        // Nothing of an older state can reach host memory any more.
+        port.acknowledge(generation: wanted.generation, bases: bases)
+        if state == .running { await startQueues(wanted) }
+    }
+
+    private func mustEnd(
+        _ queue: RunningQueue, _ wanted: VirtioFunctionState, isRemapped: Bool
+    ) -> Bool {
+        guard queue.index < wanted.queues.count else { return true }
+        let grant = wanted.queues[queue.index]
+        return isRemapped || !grant.isRunning || grant.run != queue.run
+            || queue.epoch != wanted.epoch || queue.kick !== grant.kick
+    }
+
+    /// Waits for the requests of `ending`. Late is allowed, early is not: there is no deadline, but
+    /// what merely waits is given up after a while.
+    private func quiesce(_ ending: [RunningQueue], epoch: UInt64) async {
+        for queue in ending { await queue.stop(discarding: queue.epoch != epoch) }
+        for queue in ending where await !queue.drained(within: Self.drainLimit) {
+            log.warning(
+                "event=drain_is_slow controller=\(options.name) queue=\(queue.index)")
+            await queue.abandonHeld()
+            _ = await queue.drained(within: nil)
+        }
+    }
+
+    /// Ends quiesced queues. Returns where each would go on.
+    func endQueues(_ ending: [RunningQueue]) async -> [Int: UInt32] {
+        var bases: [Int: UInt32] = [:]
+        for queue in ending {
+            if let position = await queue.close() {
+                bases[queue.index] = position.vringBase(isPacked: queue.isPacked)
+                resumePositions[queue.index] = (queue.run, position)
+            }
+            group.giveBack(queue.reactor)
+            queues[queue.index] = nil
+        }
+        return bases
+    }
+
+    private func remap(_ wanted: VirtioFunctionState) {
+        hostMemory = nil
+        do {
+            hostMemory = MappedMemory(
+                generation: wanted.memoryGeneration,
+                memory: try memoryMap.map(wanted.memory, generation: wanted.memoryGeneration))
+        } catch {
+            log.error("event=map_failed controller=\(options.name) reason=\"\(error)\"")
+            port.fail(queue: 0, reason: error.reason)
+        }
+    }
+
+    private func exchangeCall(of grant: QueueGrant) async {
+        guard let queue = queues[grant.index], calls[grant.index] !== grant.call else { return }
+        calls[grant.index] = grant.call
+        await queue.exchangeCall(grant.call)
+    }
+
+    func startQueues(_ wanted: VirtioFunctionState) async {
+        guard let memory = hostMemory?.memory, !wanted.memory.isEmpty else { return }
+        for grant in wanted.queues where grant.isRunning && queues[grant.index] == nil {
+            if failedRuns[grant.index] == grant.run { continue }
+            await start(grant, wanted, memory)
+        }
+    }
+
+    private func start(
+        _ grant: QueueGrant, _ wanted: VirtioFunctionState, _ memory: HostMemory
+    ) async {
+        let reactor = group.place()
+        do {
+            let plan = try plan(for: grant, wanted, memory)
+            calls[grant.index] = grant.call
+            queues[grant.index] = try await RunningQueue.start(
+                index: grant.index, run: grant.run, epoch: wanted.epoch, plan: plan, on: reactor,
+                counters: counters[grant.index]
+            ) { [weak self] fault in
+                Task { await self?.queueFailed(grant.index, run: grant.run, fault.text) }
+            }
+        } catch {
+            group.giveBack(reactor)
+            queueFailed(grant.index, run: grant.run, error.reason)
+        }
+    }
+
+    /// A queue cannot go on until the driver resets the device.
+    private func queueFailed(_ index: Int, run: UInt64, _ reason: String) {
+        failedRuns[index] = run
+        log.error(
+            "event=queue_failed controller=\(options.name) queue=\(index) reason=\"\(reason)\"")
+        port.fail(queue: index, reason: reason)
+    }
+
+    private func plan(
+        for grant: QueueGrant, _ wanted: VirtioFunctionState, _ memory: HostMemory
+    ) throws(ControllerError) -> RunningQueue.Plan {
+        let features = wanted.driverFeatures
+        let isPacked = features & VirtioFeature.packedRing != 0
+        var position = VirtqueuePosition(vringBase: grant.base, isPacked: isPacked)
+        // The same life of the ring, under another memory table or bdev: go on where it stopped.
+        if let stopped = resumePositions[grant.index], stopped.run == grant.run {
+            position = stopped.position
+        }
+        let setup = VirtqueueSetup(
+            size: grant.size, isPacked: isPacked,
+            usesEventIndex: features & VirtioFeature.eventIndex != 0,
+            allowsIndirect: features & VirtioFeature.indirectDescriptors != 0,
+            descriptorArea: grant.descriptorArea, driverArea: grant.driverArea,
+            deviceArea: grant.deviceArea, position: position)
+        let (log, owner) = try inflightArea(for: grant, wanted.inflight)
+        return RunningQueue.Plan(
+            setup: setup, memory: memory, log: log, logOwner: owner,
+            configuration: BlockQueue.Configuration(
+                shape: shape, identifier: Array(serial.utf8), isInOrder: options.isInOrder),
+            device: use?.device, kick: grant.kick, call: grant.call)
+    }
+
+    /// The front end's region when it keeps one, else function memory. An area of another life of
+    /// the ring is cleared first.
+    private func inflightArea(
+        for grant: QueueGrant, _ inflight: InflightGrant?
+    ) throws(ControllerError) -> (SharedBytes, Mapping?) {
+        guard let inflight else {
+            return (functionMemory.inflightArea(queue: grant.index, run: grant.run), nil)
+        }
+        let stride = InflightGrant.stride(queueSize: inflight.queueSize)
+        do {
+            let mapping = try Mapping(
+                inflight.file.number, offset: inflight.fileOffset,
+                byteCount: Int(inflight.byteCount))
+            return (mapping.bytes.part(at: grant.index * stride, byteCount: stride), mapping)
+        } catch { throw ControllerError(error.code, "in-flight region: \(error)") }
+    }
+}

@@ -1,0 +1,204 @@
+public import Bdev
+internal import Hardware
+internal import Logging
+internal import Platform
+internal import Reactor
+public import VirtioBlk
+
+/// What operators ask for.
+extension VirtioBlkController {
+    /// What the device promises its driver now.
+    var shape: BlockShape {
+        BlockShape.of(use?.device, options: options)
+    }
+
+    public var bdevName: String? { use?.device.name }
+
+    // --- suspend and resume ---
+
+    /// Stops serving: what is under way is answered, the rest waits on the rings. When `limit`
+    /// passes first, the controller goes on serving.
+    public func suspend(within limit: Duration?) async throws(ControllerError) {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        try step(.suspend)
+        guard await drain(within: limit) else {
+            await resumeQueues()
+            try step(.abandonSuspend)
+            throw ControllerError(
+                ErrorNumber.timedOut,
+                "controller \"\(options.name)\" did not drain in time; it goes on serving")
+        }
+        try step(.suspended)
+    }
+
+    /// Goes on with I/O; what the host sets up waits until `resume`.
+    public func suspendEvents() async throws(ControllerError) {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        try step(.eventsSuspended)
+    }
+
+    public func resume() async throws(ControllerError) {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        guard case .suspended = state else {
+            throw ControllerError(
+                ErrorNumber.invalid,
+                "controller \"\(options.name)\" is \(state.name.lowercased()), not suspended")
+        }
+        try step(.resume)
+        await resumeQueues()
+        try step(.resumed)
+        if let latest { await reconcile(latest) }
+    }
+
+    /// Stops every queue and waits. False: `limit` has passed.
+    func drain(within limit: Duration?) async -> Bool {
+        let start = ContinuousClock.now
+        for queue in queues.values { await queue.stop(discarding: false) }
+        for queue in queues.values {
+            let left = limit.map { max(.zero, $0 - (ContinuousClock.now - start)) }
+            if await !queue.drained(within: left) { return false }
+        }
+        return true
+    }
+
+    func resumeQueues() async {
+        for queue in queues.values { await queue.resume() }
+    }
+
+    // --- the block device ---
+
+    /// Gives the controller a block device, and a serial number when one is named. Its driver sees
+    /// the new capacity.
+    public func attach(_ device: BlockDevice, serial: String?) async throws(ControllerError) {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        guard use == nil else {
+            throw ControllerError(
+                ErrorNumber.busy,
+                "controller \"\(options.name)\" has bdev \"\(use?.device.name ?? "")\" already; "
+                    + "detach it first")
+        }
+        if device.geometry.blockByteCount != shape.blockByteCount, latest?.driverFeatures != 0 {
+            throw ControllerError(
+                ErrorNumber.invalid,
+                "bdev \"\(device.name)\" has blocks of \(device.geometry.blockByteCount) bytes; the "
+                    + "driver of controller \"\(options.name)\" works with \(shape.blockByteCount)")
+        }
+        try step(.changeDevice)
+        defer { settleDeviceChange() }
+        if let serial { self.serial = serial }
+        try take(device)
+        try await exchangeDevice()
+    }
+
+    /// Takes the block device away: capacity 0, requests fail.
+    public func detach() async throws(ControllerError) {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        guard use != nil else {
+            throw ControllerError(
+                ErrorNumber.noDevice, "controller \"\(options.name)\" has no bdev attached")
+        }
+        try step(.changeDevice)
+        defer { settleDeviceChange() }
+        guard await drain(within: Self.drainLimit) else {
+            await resumeQueues()
+            throw ControllerError(
+                ErrorNumber.busy,
+                "bdev \"\(use?.device.name ?? "")\" did not end the requests of controller "
+                    + "\"\(options.name)\"; it stays attached")
+        }
+        let old = use
+        use = nil
+        try await exchangeDevice()
+        old?.close()
+    }
+
+    private func settleDeviceChange() {
+        if let next = state.after(.deviceChanged) { state = next }
+    }
+
+    /// Brings drained queues, and the driver, to the present block device.
+    private func exchangeDevice() async throws(ControllerError) {
+        for queue in queues.values {
+            await queue.stop(discarding: false)
+            _ = await queue.drained(within: nil)
+            try await queue.attach(use?.device, shape: shape, serial: serial)
+        }
+        port.update(configuration: shape.configurationSpace())
+        if case .changingDevice(then: .suspended(eventsOnly: false)) = state { return }
+        await resumeQueues()
+    }
+
+    /// The block device has changed under us.
+    func deviceChanged(_ event: BlockDeviceEvent) async {
+        switch event {
+        case .resized:
+            await enterTurnstile()
+            defer { turnstile.leave() }
+            for queue in queues.values { await queue.setShape(shape) }
+            port.update(configuration: shape.configurationSpace())
+        case .removed:
+            do {
+                try await detach()
+            } catch {
+                log.error(
+                    "event=bdev_removal_failed controller=\(options.name) reason=\"\(error)\"")
+            }
+        }
+    }
+
+    // --- figures ---
+
+    public struct QueueReport: Sendable {
+        public var index: Int
+        public var core: Int
+        public var isRunning: Bool
+        public var size: Int
+        public var position: VirtqueuePosition
+        public var counts: QueueCounters.Reading
+    }
+
+    /// One entry for each queue that the controller has, running or not.
+    public func report() async -> [QueueReport] {
+        var reports: [QueueReport] = []
+        for index in 0..<options.queueCount {
+            let queue = queues[index]
+            reports.append(
+                QueueReport(
+                    index: index, core: queue?.reactor.core ?? 0, isRunning: queue != nil,
+                    size: queue?.size ?? 0,
+                    position: await queue?.position() ?? VirtqueuePosition(),
+                    counts: counters[index].reading))
+        }
+        return reports
+    }
+}
+
+extension VirtioBlkController {
+    /// What a controller with these options offers to its driver.
+    static func offer(_ options: VirtioBlkOptions, _ device: BlockDevice?) -> VirtioOffer {
+        let shape = BlockShape.of(device, options: options)
+        return VirtioOffer(
+            controller: options.name, features: shape.features(indirect: options.isIndirect),
+            configuration: shape.configurationSpace(), queueCount: options.queueCount,
+            queueSize: options.queueSize)
+    }
+}
+
+extension BlockShape {
+    /// The shape of a controller's disk: the device's geometry within the controller's options.
+    static func of(_ device: BlockDevice?, options: VirtioBlkOptions) -> BlockShape {
+        let geometry = device?.geometry ?? BlockGeometry(blockByteCount: 512, blockCount: 0)
+        return BlockShape(
+            sectorCount: geometry.byteCount / 512, blockByteCount: geometry.blockByteCount,
+            segmentByteLimit: options.sizeMax, segmentLimit: options.segMax,
+            queueCount: UInt16(options.queueCount),
+            isReadOnly: options.isReadOnly || device?.backend.isReadOnly ?? false,
+            offersDiscard: device?.backend.supports(.unmap) ?? false,
+            offersWriteZeroes: device?.backend.supports(.writeZeroes) ?? false)
+    }
+}

@@ -1,0 +1,139 @@
+internal import Bdev
+public import Hardware
+internal import Logging
+internal import Platform
+internal import VirtioBlk
+
+/// One virtio-blk controller: it holds the lease of a function, runs its queues on reactors and
+/// keeps them in step with what the host has set up.
+///
+///     opening ──▶ running ◀──▶ suspending ──▶ suspended ──▶ resuming ──▶ running
+///                    │                            │
+///                    └──────────▶ closing ◀───────┘ ──▶ closed
+///
+/// The host's wishes arrive as whole states; `reconcile` compares the latest with what runs. One
+/// operation at a time goes through the turnstile; state names what is under way.
+public actor VirtioBlkController {
+    /// How long a stop waits for the backend before held requests are given up.
+    static let drainLimit = Duration.seconds(10)
+
+    public nonisolated let options: VirtioBlkOptions
+    public nonisolated let identity: FunctionIdentity
+    public nonisolated let hostSocketPath: String
+    let port: any VirtioFunctionPort
+    let group: ReactorGroup
+    let memoryMap: HostMemoryMap
+    let functionMemory: FunctionMemory
+    let log: Logger
+
+    public internal(set) var state = ControllerState.opening
+    var turnstile = Turnstile()
+    var latest: VirtioFunctionState?
+    var hostMemory: MappedMemory?
+    var queues: [Int: RunningQueue] = [:]
+    /// Where ended queues stopped, and in which life of their ring.
+    var resumePositions: [Int: (run: UInt64, position: VirtqueuePosition)] = [:]
+    /// Lives of rings that have failed: not started again.
+    var failedRuns: [Int: UInt64] = [:]
+    /// The interrupt that each running queue has.
+    var calls: [Int: SharedDescriptor] = [:]
+    /// By queue; they outlive the queue's runs.
+    var counters: [QueueCounters]
+    var use: BlockDeviceUse?
+    public internal(set) var serial: String
+    var listener: Task<Void, Never>?
+
+    init(
+        options: VirtioBlkOptions, port: any VirtioFunctionPort, group: ReactorGroup,
+        memoryMap: HostMemoryMap, log: Logger
+    ) throws(HardwareError) {
+        self.options = options
+        identity = port.identity
+        hostSocketPath = port.hostSocketPath
+        self.port = port
+        self.group = group
+        self.memoryMap = memoryMap
+        self.log = log
+        serial = options.serial
+        functionMemory = try FunctionMemory(adopting: port.functionMemory)
+        counters = (0..<options.queueCount).map { _ in QueueCounters() }
+    }
+
+    /// Takes one legal step, or refuses by naming the state.
+    func step(_ event: ControllerState.Event) throws(ControllerError) {
+        guard let next = state.after(event) else {
+            throw ControllerError(
+                ErrorNumber.busy,
+                "controller \"\(options.name)\" is \(state.name.lowercased()); it cannot "
+                    + "\(event.rawValue) now")
+        }
+        state = next
+    }
+
+    // --- life ---
+
+    /// Takes the block device, waits for predecessors, and follows the host from then on.
+    func start(_ device: BlockDevice?) async throws(ControllerError) {
+        if let device { try take(device) }
+        await waitForPredecessors()
+        try step(options.startsSuspended ? .suspended : .opened)
+        listener = Task { [port, weak self] in
+            for await state in port.states {
+                guard let self else { return }
+                await self.follow(state)
+            }
+        }
+    }
+
+    /// Nothing of an old holder may still reach host memory or storage (design, "Predecessor
+    /// rule").
+    private func waitForPredecessors() async {
+        guard let backend = use?.device.backend else { return }
+        for holder in port.predecessors {
+            while (try? backend.isHeld(by: holder)) == true {
+                log.notice("event=waiting_for_predecessor controller=\(options.name)")
+                try? await Task.sleep(for: .milliseconds(20))
+            }
+        }
+    }
+
+    func take(_ device: BlockDevice) throws(ControllerError) {
+        do {
+            use = try device.open(for: "virtio-blk controller \"\(options.name)\"") {
+                [weak self] event in
+                Task { await self?.deviceChanged(event) }
+            }
+            try device.backend.hold(for: port.holder)
+        } catch let error as BdevError {
+            throw ControllerError(error)
+        } catch {
+            use?.close()
+            use = nil
+            throw ControllerError(
+                ErrorNumber.inputOutput, "bdev \"\(device.name)\" cannot be locked: \(error)")
+        }
+    }
+
+    /// Stops serving and gives the function back. Fails at the deadline, still serving, when the
+    /// backend does not end what is under way.
+    public func close(within limit: Duration = .seconds(10)) async throws(ControllerError) {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        try step(.close)
+        guard await drain(within: limit) else {
+            await resumeQueues()
+            try step(.abandonClose)
+            throw ControllerError(
+                ErrorNumber.busy,
+                "bdev \"\(use?.device.name ?? "none")\" did not end the requests of controller "
+                    + "\"\(options.name)\" in \(limit); it goes on serving")
+        }
+        let bases = await endQueues(Array(queues.values))
+        if let latest { port.acknowledge(generation: latest.generation, bases: bases) }
+        await port.close()
+        listener?.cancel()
+        use?.close()
+        use = nil
+        try step(.closed)
+    }
+}

@@ -1,0 +1,103 @@
+public import Bdev
+public import Hardware
+public import Logging
+internal import Platform
+
+/// The virtio-blk controllers of a service, by name and in the order of their creation.
+public actor VirtioBlkControllers {
+    private let manager: any EmulationManager
+    private let group: ReactorGroup
+    private let memoryMap = HostMemoryMap()
+    private let log: Logger
+    private var controllers: [VirtioBlkController] = []
+    /// Names that are being opened: taken, but not there yet.
+    private var opening: Set<String> = []
+    private var nextNumber = 1
+
+    public init(manager: any EmulationManager, group: ReactorGroup, log: Logger) {
+        self.manager = manager
+        self.group = group
+        self.log = log
+    }
+
+    public var all: [VirtioBlkController] { controllers }
+
+    public func find(_ name: String) throws(ControllerError) -> VirtioBlkController {
+        guard let controller = controllers.first(where: { $0.options.name == name }) else {
+            throw ControllerError(
+                ErrorNumber.noDevice,
+                "virtio-blk controller \"\(name)\" does not exist; "
+                    + "virtio_blk_controller_list shows those that do")
+        }
+        return controller
+    }
+
+    /// Name for a controller that was given none: `VblkCtrl1` and so on.
+    public func freeName() -> String {
+        while true {
+            let name = "VblkCtrl\(nextNumber)"
+            nextNumber += 1
+            if isFree(name) { return name }
+        }
+    }
+
+    private func isFree(_ name: String) -> Bool {
+        !opening.contains(name) && !controllers.contains { $0.options.name == name }
+    }
+
+    /// Opens a controller on its function and starts following the host.
+    public func create(
+        _ options: VirtioBlkOptions, device: BlockDevice?
+    ) async throws(ControllerError) -> VirtioBlkController {
+        guard isFree(options.name) else {
+            throw ControllerError(
+                ErrorNumber.exists,
+                "virtio-blk controller \"\(options.name)\" exists already; choose another name")
+        }
+        opening.insert(options.name)
+        defer { opening.remove(options.name) }
+        let controller = try await open(options, device)
+        controllers.append(controller)
+        return controller
+    }
+
+    private func open(
+        _ options: VirtioBlkOptions, _ device: BlockDevice?
+    ) async throws(ControllerError) -> VirtioBlkController {
+        let offer = VirtioBlkController.offer(options, device)
+        let port: any VirtioFunctionPort
+        do {
+            port = try await manager.open(vuid: options.vuid, offer: offer)
+        } catch { throw ControllerError(error) }
+        do {
+            let controller = try VirtioBlkController(
+                options: options, port: port, group: group, memoryMap: memoryMap, log: log)
+            try await controller.start(device)
+            return controller
+        } catch {
+            await port.close()
+            if let refusal = error as? ControllerError { throw refusal }
+            throw ControllerError(ErrorNumber.invalid, "\(error)")
+        }
+    }
+
+    public func destroy(_ name: String) async throws(ControllerError) {
+        let controller = try find(name)
+        try await controller.close()
+        controllers.removeAll { $0 === controller }
+    }
+
+    /// Ends every controller in order, for a service that ends. Those that cannot drain in time
+    /// are left to the predecessor rule.
+    public func closeAll() async {
+        for controller in controllers {
+            do {
+                try await controller.close(within: .seconds(5))
+            } catch {
+                log.error(
+                    "event=close_failed controller=\(controller.options.name) reason=\"\(error)\"")
+            }
+        }
+        controllers = []
+    }
+}

@@ -1,0 +1,54 @@
+public import Platform
+
+/// An RDMA device with emulation rights: the hardware as a service sees it.
+public protocol EmulationManager: Sendable {
+    /// Device name: "mlx5_0".
+    var name: String { get }
+    /// Whether its functions end with this process (embedded), and with them their memory files.
+    var isVolatile: Bool { get }
+
+    func functions() async throws(HardwareError) -> [FunctionListing]
+
+    /// Takes the serving lease of a virtio function. EBUSY while another controller holds it; EINVAL,
+    /// field by field, when the offer takes back what a driver has negotiated.
+    func open(
+        vuid: String, offer: VirtioOffer
+    ) async throws(HardwareError) -> any VirtioFunctionPort
+
+    /// Memory that outlives the service, under its own name; made at first use. EINVAL when it is
+    /// there with another size.
+    func memoryFile(
+        _ name: String, byteCount: UInt64
+    ) async throws(HardwareError) -> SharedDescriptor
+    func deleteMemoryFile(_ name: String) async throws(HardwareError)
+}
+
+/// What a lease on a virtio function gives. Ends with `close`, or when the holder dies.
+public protocol VirtioFunctionPort: Sendable {
+    var identity: FunctionIdentity { get }
+    /// Number of this lease, unique in the life of the function.
+    var lease: UInt64 { get }
+    /// This service, as named in the byte locks on its files.
+    var holder: UInt64 { get }
+    /// Holders whose requests may still be under way (design, "Predecessor rule").
+    var predecessors: [UInt64] { get }
+    var functionMemory: SharedDescriptor { get }
+    var hostSocketPath: String { get }
+
+    /// What the host wants, the latest state only: a newer one makes an older one pointless. Ends
+    /// when the lease does.
+    var states: AsyncStream<VirtioFunctionState> { get }
+
+    /// Says that everything up to `generation` is done: what was to stop has stopped, and nothing
+    /// of it can reach host memory any more. `bases` gives each stopped queue's next position as
+    /// GET_VRING_BASE reports it.
+    func acknowledge(generation: UInt64, bases: [Int: UInt32])
+
+    /// New configuration space; the driver gets a configuration change interrupt.
+    func update(configuration: [UInt8])
+
+    /// A queue cannot go on: the device needs a reset.
+    func fail(queue: Int, reason: String)
+
+    func close() async
+}

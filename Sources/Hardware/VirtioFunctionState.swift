@@ -1,0 +1,122 @@
+public import Platform
+
+/// What a controller offers to the driver of a virtio function.
+public struct VirtioOffer: Equatable, Sendable {
+    public var controller: String
+    /// Feature bits (Virtio 1.2 §6, §5.2.3).
+    public var features: UInt64
+    /// Device configuration space.
+    public var configuration: [UInt8]
+    public var queueCount: Int
+    public var queueSize: Int
+
+    public init(
+        controller: String, features: UInt64, configuration: [UInt8], queueCount: Int,
+        queueSize: Int
+    ) {
+        self.controller = controller
+        self.features = features
+        self.configuration = configuration
+        self.queueCount = queueCount
+        self.queueSize = queueSize
+    }
+}
+
+/// What the host has set up on a virtio function: the whole of it, to be compared with what runs.
+public struct VirtioFunctionState: Sendable {
+    /// Grows with every change.
+    public var generation: UInt64
+    /// Raised by each reset: nothing is written into host memory for an older epoch.
+    public var epoch: UInt64
+    public var driverFeatures: UInt64
+    /// Grows when the memory table changes.
+    public var memoryGeneration: UInt64
+    public var memory: [MemoryGrant]
+    public var queues: [QueueGrant]
+    /// The front end's own in-flight region, used instead of function memory.
+    public var inflight: InflightGrant?
+
+    public init(
+        generation: UInt64, epoch: UInt64, driverFeatures: UInt64, memoryGeneration: UInt64,
+        memory: [MemoryGrant], queues: [QueueGrant], inflight: InflightGrant?
+    ) {
+        self.generation = generation
+        self.epoch = epoch
+        self.driverFeatures = driverFeatures
+        self.memoryGeneration = memoryGeneration
+        self.memory = memory
+        self.queues = queues
+        self.inflight = inflight
+    }
+}
+
+/// One region of host memory.
+public struct MemoryGrant: Sendable {
+    public var guestAddress: UInt64
+    public var byteCount: UInt64
+    public var userAddress: UInt64
+    public var fileOffset: UInt64
+    public var file: SharedDescriptor
+
+    public init(
+        guestAddress: UInt64, byteCount: UInt64, userAddress: UInt64, fileOffset: UInt64,
+        file: SharedDescriptor
+    ) {
+        self.guestAddress = guestAddress
+        self.byteCount = byteCount
+        self.userAddress = userAddress
+        self.fileOffset = fileOffset
+        self.file = file
+    }
+}
+
+/// One virtqueue as the host has set it up.
+public struct QueueGrant: Sendable {
+    public var index: Int
+    /// Counts the starts of the queue: another number means another life of the ring.
+    public var run: UInt64
+    public var isRunning: Bool
+    public var size: Int
+    public var descriptorArea: UInt64
+    public var driverArea: UInt64
+    public var deviceArea: UInt64
+    /// Where it starts, as SET_VRING_BASE gives it.
+    public var base: UInt32
+    /// Eventfds; nil when the host polls.
+    public var kick: SharedDescriptor?
+    public var call: SharedDescriptor?
+
+    public init(index: Int) {
+        self.index = index
+        run = 0
+        isRunning = false
+        size = 0
+        descriptorArea = 0
+        driverArea = 0
+        deviceArea = 0
+        base = 0
+    }
+}
+
+/// The in-flight region that a front end keeps (QEMU, vhost-user.rst, "Inflight I/O tracking").
+public struct InflightGrant: Sendable {
+    public var byteCount: UInt64
+    public var fileOffset: UInt64
+    public var queueCount: Int
+    public var queueSize: Int
+    public var file: SharedDescriptor
+
+    public init(
+        byteCount: UInt64, fileOffset: UInt64, queueCount: Int, queueSize: Int,
+        file: SharedDescriptor
+    ) {
+        self.byteCount = byteCount
+        self.fileOffset = fileOffset
+        self.queueCount = queueCount
+        self.queueSize = queueSize
+        self.file = file
+    }
+
+    /// Bytes of one queue's part: room for either ring format, on a cache line of its own.
+    public static func stride(queueSize: Int) -> Int { 64 + 32 * queueSize }
+}

@@ -1,0 +1,109 @@
+internal import Bounded
+internal import Platform
+
+/// The pollers of one reactor and where each stands: polled, or left alone until an event.
+struct PollerTable {
+    enum Standing {
+        case hot
+        case idle
+        case waiting
+    }
+
+    private struct Entry {
+        let id: UInt32
+        let poller: any Poller
+        let kick: Int32?
+        var standing: Standing
+        var lastBusy: Ticks
+    }
+
+    private var entries: [Entry] = []
+    private var nextID: UInt32 = 1
+    private(set) var hotCount = 0
+
+    var isEmpty: Bool { entries.isEmpty }
+    var count: Int { entries.count }
+    var hasCold: Bool { hotCount < entries.count }
+
+    mutating func add(_ poller: any Poller, now: Ticks) -> UInt32 {
+        let id = nextID
+        nextID += 1
+        entries.append(
+            Entry(
+                id: id, poller: poller, kick: poller.kickDescriptor, standing: .hot, lastBusy: now))
+        hotCount += 1
+        return id
+    }
+
+    /// Takes the poller out. Returns its kick descriptor.
+    mutating func remove(_ id: UInt32) -> Int32? {
+        guard let index = entries.firstIndex(where: { $0.id == id }) else { return nil }
+        let entry = entries.remove(at: index)
+        if entry.standing == .hot { hotCount -= 1 } else { entry.poller.disarm() }
+        return entry.kick
+    }
+
+    /// Polls every hot poller once; one that has been idle for `patience` is armed and left alone.
+    mutating func turn(now: Ticks, patience: UInt64, neverRest: Bool) -> Int {
+        var done = 0
+        for index in entries.indices where entries[index].standing == .hot {
+            let work = entries[index].poller.poll(now: now)
+            if work > 0 {
+                entries[index].lastBusy = now
+                done &+= work
+            } else if !neverRest, now.since(entries[index].lastBusy) > patience {
+                rest(index, now: now)
+            }
+        }
+        return done
+    }
+
+    private mutating func rest(_ index: Int, now: Ticks) {
+        switch entries[index].poller.arm() {
+        case .working:
+            entries[index].lastBusy = now
+        case .idle:
+            entries[index].standing = .idle
+            hotCount -= 1
+        case .waiting:
+            entries[index].standing = .waiting
+            hotCount -= 1
+        }
+    }
+
+    /// A kick: poll it again.
+    mutating func wake(_ id: UInt32, now: Ticks) {
+        // Identifiers only grow, and entries stay in their order.
+        guard let index = entries.firstIndex(where: { $0.id == id }) else { return }
+        heat(index, now: now)
+    }
+
+    /// A device's completion event: whoever waits for requests is polled again.
+    mutating func wakeWaiting(now: Ticks) {
+        for index in entries.indices where entries[index].standing == .waiting {
+            heat(index, now: now)
+        }
+    }
+
+    /// Wakes pollers whose time has come. Returns the nearest time that is still ahead.
+    mutating func wakeTimed(now: Ticks) -> Ticks? {
+        var nearest: Ticks?
+        for index in entries.indices where entries[index].standing != .hot {
+            guard let time = entries[index].poller.wakeTime else { continue }
+            if time <= now {
+                heat(index, now: now)
+            } else {
+                nearest = min(nearest ?? time, time)
+            }
+        }
+        return nearest
+    }
+
+    private mutating func heat(_ index: Int, now: Ticks) {
+        guard entries[index].standing != .hot else { return }
+        entries[index].poller.disarm()
+        entries[index].standing = .hot
+        entries[index].lastBusy = now
+        hotCount += 1
+    }
+}

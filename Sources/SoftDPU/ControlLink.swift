@@ -1,0 +1,162 @@
+internal import Hardware
+internal import JSONRPC
+internal import Platform
+internal import Synchronization
+
+/// A service's end of the link to its software DPU: calls with answers, and the events of its
+/// leases.
+final class ControlLink: Sendable {
+    typealias Answer = Result<ControlMessage, HardwareError>
+
+    private struct State {
+        var nextID: UInt64 = 1
+        var waiting: [UInt64: CheckedContinuation<Answer, Never>] = [:]
+        var ports: [UInt64: RemotePort] = [:]
+        /// States of leases whose port is about to be registered.
+        var early: [UInt64: VirtioFunctionState] = [:]
+        var endReason: String?
+    }
+
+    private let socket: SharedDescriptor
+    private let state = Mutex(State())
+    private let sending = Mutex(())
+    private let thread = Mutex<Thread?>(nil)
+    /// Called once when the link is over, with the reason.
+    private let onEnd: @Sendable (String) -> Void
+
+    init(
+        _ socket: SharedDescriptor, onEnd: @escaping @Sendable (String) -> Void
+    ) throws(SystemError) {
+        self.socket = socket
+        self.onEnd = onEnd
+        let reader = try Thread(name: "dpu_link") { [self] in read() }
+        thread.withLock { $0 = reader }
+    }
+
+    /// Asks the DPU and waits for its answer.
+    func call(
+        _ name: String, _ members: JSONObject = [:]
+    ) async throws(HardwareError) -> ControlMessage {
+        let answer = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Answer, Never>) in
+            let id: UInt64? = state.withLock { state in
+                if state.endReason != nil { return nil }
+                let id = state.nextID
+                state.nextID += 1
+                state.waiting[id] = continuation
+                return id
+            }
+            guard let id else { return continuation.resume(returning: .failure(Self.gone)) }
+            var body = members
+            body.append("call", .string(name))
+            body.append("id", JSONValue(id))
+            send(.object(body))
+        }
+        return try answer.get()
+    }
+
+    /// Tells the DPU something that has no answer.
+    func notify(_ name: String, _ members: JSONObject) {
+        var body = members
+        body.append("call", .string(name))
+        send(.object(body))
+    }
+
+    func register(_ port: RemotePort, lease: UInt64) {
+        let early = state.withLock { state in
+            state.ports[lease] = port
+            return state.early.removeValue(forKey: lease)
+        }
+        if let early { port.yield(early) }
+    }
+
+    func forget(lease: UInt64) {
+        let port = state.withLock { $0.ports.removeValue(forKey: lease) }
+        port?.end()
+    }
+
+    private static let gone = HardwareError(
+        ErrorNumber.noDevice, "the software DPU is gone; restart it, then this service")
+
+    private func send(_ body: JSONValue) {
+        let message = ControlMessage(body)
+        sending.withLock { _ in
+            while (try? message.send(to: socket.number)) == false {
+                _ = UnixSocket.waitWritable(socket.number, milliseconds: 1000)
+            }
+        }
+    }
+
+    // --- the reader's thread ---
+
+    private func read() {
+        // Descriptors that the DPU has introduced and not yet taken back.
+        var files: [UInt64: SharedDescriptor] = [:]
+        while true {
+            do throws(ControlLinkError) {
+                guard let message = try ControlMessage.receive(from: socket.number) else {
+                    _ = UnixSocket.waitReadable(socket.number, milliseconds: -1)
+                    continue
+                }
+                take(message, &files)
+            } catch {
+                switch error {
+                case .closed: return end("closed by the software DPU")
+                case .broken(let reason): return end(reason)
+                }
+            }
+        }
+    }
+
+    private func take(_ message: ControlMessage, _ files: inout [UInt64: SharedDescriptor]) {
+        if let id = message.body.unsigned("id") {
+            let waiting = state.withLock { $0.waiting.removeValue(forKey: id) }
+            waiting?.resume(returning: Self.answer(message))
+            return
+        }
+        switch message.body.text("event") {
+        case "file":
+            if let number = message.body.unsigned("file"), let file = message.descriptors.first {
+                files[number] = file
+            }
+        case "state":
+            guard let lease = message.body.unsigned("lease"),
+                let new = ControlCoding.state(message.body, files: files)
+            else { return }
+            deliver(new, lease: lease)
+            for number in message.body["drop"]?.array ?? [] {
+                if let number = number.unsigned { files[number] = nil }
+            }
+        default: break
+        }
+    }
+
+    /// A state may overtake the registration of its port by a moment.
+    private func deliver(_ new: VirtioFunctionState, lease: UInt64) {
+        let port = state.withLock { state in
+            if state.ports[lease] == nil { state.early[lease] = new }
+            return state.ports[lease]
+        }
+        port?.yield(new)
+    }
+
+    private static func answer(_ message: ControlMessage) -> Answer {
+        guard let error = message.body["error"] else { return .success(message) }
+        let code = error["code"]?.signed.flatMap { Int32(exactly: $0) } ?? ErrorNumber.invalid
+        return .failure(HardwareError(code, error.text("reason") ?? "refused"))
+    }
+
+    private func end(_ reason: String) {
+        let (waiting, ports) = state.withLock { state in
+            state.endReason = reason
+            defer {
+                state.waiting = [:]
+                state.ports = [:]
+            }
+            return (Array(state.waiting.values), Array(state.ports.values))
+        }
+        for continuation in waiting { continuation.resume(returning: .failure(Self.gone)) }
+        for port in ports { port.end() }
+        onEnd(reason)
+    }
+}

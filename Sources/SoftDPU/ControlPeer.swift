@@ -1,0 +1,215 @@
+internal import Hardware
+internal import JSONRPC
+internal import Logging
+internal import Platform
+
+/// The DPU's end of the link to one service.
+final class ControlPeer {
+    /// Messages that may wait for a service that does not read; then it counts as dead.
+    private static let backlogLimit = 4096
+
+    /// Names the service in the byte locks on its files.
+    let holder: UInt64
+    private let socket: SharedDescriptor
+    private unowned let core: DPUCore
+    private var token: UInt64 = 0
+    private var backlog: [ControlMessage] = []
+    /// Descriptors that the service already has, by lease.
+    private var known: [UInt64: [ObjectIdentifier: (number: UInt64, file: SharedDescriptor)]] = [:]
+    private var nextFile: UInt64 = 1
+
+    init(_ socket: SharedDescriptor, holder: UInt64, core: DPUCore) throws(SystemError) {
+        self.socket = socket
+        self.holder = holder
+        self.core = core
+        token = try core.context.add(socket.number, .readable) { [unowned self] in ready() }
+    }
+
+    func close() {
+        core.context.remove(socket.number, token: token)
+        backlog = []
+    }
+
+    private func end(_ reason: String) {
+        close()
+        core.forget(self, reason: reason)
+    }
+
+    // --- in ---
+
+    private func ready() {
+        flush()
+        do throws(ControlLinkError) {
+            while let message = try ControlMessage.receive(from: socket.number) {
+                handle(message.body)
+            }
+        } catch {
+            switch error {
+            case .closed: end("closed")
+            case .broken(let reason): end(reason)
+            }
+        }
+    }
+
+    private func handle(_ body: JSONValue) {
+        guard let call = body.text("call") else { return }
+        guard let id = body.unsigned("id") else { return notice(call, body) }
+        do throws(HardwareError) {
+            let (result, file) = try perform(call, body)
+            send(
+                ControlMessage(
+                    ["id": JSONValue(id), "result": .object(result)],
+                    descriptors: file.map { [$0] } ?? []))
+            if call == "open" { publish(result) }
+        } catch {
+            send(
+                ControlMessage([
+                    "id": JSONValue(id),
+                    "error": ["code": JSONValue(error.code), "reason": .string(error.reason)],
+                ]))
+        }
+    }
+
+    /// The new holder of a lease learns at once what its host has set up.
+    private func publish(_ result: JSONObject) {
+        guard let lease = result["lease"]?.unsigned else { return }
+        core.function(lease: lease, of: self)?.publish()
+    }
+
+    private func perform(
+        _ call: String, _ body: JSONValue
+    ) throws(HardwareError) -> (JSONObject, SharedDescriptor?) {
+        switch call {
+        case "hello": return (try hello(body), nil)
+        case "list": return (list(from: body.int("from") ?? 0), nil)
+        case "open": return try open(body)
+        case "close":
+            core.function(lease: body.unsigned("lease") ?? 0, of: self)?.close()
+            known[body.unsigned("lease") ?? 0] = nil
+            return ([:], nil)
+        case "memory_file":
+            guard let name = body.text("name"), let bytes = body.unsigned("bytes") else {
+                throw HardwareError(ErrorNumber.invalid, "memory_file needs name and bytes")
+            }
+            return ([:], try core.memoryFile(name, byteCount: bytes))
+        case "memory_file_delete":
+            if let name = body.text("name") { core.deleteMemoryFile(name) }
+            return ([:], nil)
+        default:
+            throw HardwareError(ErrorNumber.notSupported, "control call \(call) is not known")
+        }
+    }
+
+    private func hello(_ body: JSONValue) throws(HardwareError) -> JSONObject {
+        let version = body.unsigned("version") ?? 0
+        guard version == ControlMessage.version else {
+            throw HardwareError(
+                ErrorNumber.notSupported,
+                "control protocol \(version) is not \(ControlMessage.version), which this software "
+                    + "DPU speaks; upgrade the older of the two")
+        }
+        return [
+            "version": JSONValue(ControlMessage.version), "holder": JSONValue(holder),
+            "manager": "mlx5_0", "volatile": .bool(core.inventory.isEmbedded),
+        ]
+    }
+
+    private func list(from start: Int) -> JSONObject {
+        let page = core.functions.dropFirst(start).prefix(64)
+        return [
+            "functions": .array(page.map { ControlCoding.encode($0.listing) }),
+            "total": JSONValue(core.functions.count),
+        ]
+    }
+
+    private func open(
+        _ body: JSONValue
+    ) throws(HardwareError) -> (JSONObject, SharedDescriptor?) {
+        guard let vuid = body.text("vuid"), let offer = ControlCoding.offer(body) else {
+            throw HardwareError(ErrorNumber.invalid, "open needs a vuid and an offer")
+        }
+        guard let function = core.function(vuid: vuid) else {
+            throw HardwareError(ErrorNumber.noDevice, "function \(vuid) does not exist")
+        }
+        let granted = try function.open(offer, for: self)
+        let result: JSONObject = [
+            "lease": JSONValue(granted.lease),
+            "predecessors": .array(granted.predecessors.map { JSONValue($0) }),
+            "host_socket": .string(function.listing.hostSocketPath ?? ""),
+        ]
+        return (result, granted.memory)
+    }
+
+    private func notice(_ call: String, _ body: JSONValue) {
+        guard let lease = body.unsigned("lease"),
+            let function = core.function(lease: lease, of: self)
+        else { return }
+        switch call {
+        case "acknowledge":
+            var bases: [Int: UInt32] = [:]
+            for (key, value) in body["bases"]?.object?.members ?? [] {
+                if let index = Int(key), let base = value.unsigned {
+                    bases[index] = UInt32(truncatingIfNeeded: base)
+                }
+            }
+            function.acknowledge(generation: body.unsigned("generation") ?? 0, bases: bases)
+        case "configure":
+            if let bytes = body.bytes("configuration"), bytes.count <= 256 {
+                function.configure(bytes)
+            }
+        case "fail":
+            function.failed(
+                queue: body.int("queue") ?? 0, reason: body.text("reason") ?? "unknown")
+        default: break
+        }
+    }
+
+    // --- out ---
+
+    /// Sends a function's state, its new descriptors first and the useless ones taken back after.
+    func send(_ state: VirtioFunctionState, lease: UInt64) {
+        var files = known[lease] ?? [:]
+        var used: Set<ObjectIdentifier> = []
+        let body = ControlCoding.encode(state) { file in
+            let key = ObjectIdentifier(file)
+            used.insert(key)
+            if let entry = files[key] { return entry.number }
+            let number = nextFile
+            nextFile += 1
+            files[key] = (number, file)
+            send(
+                ControlMessage(
+                    ["event": "file", "file": JSONValue(number)], descriptors: [file]))
+            return number
+        }
+        var message = body
+        message.append("event", "state")
+        message.append("lease", JSONValue(lease))
+        let stale = files.filter { !used.contains($0.key) }
+        message.append("drop", .array(stale.values.map { JSONValue($0.number) }))
+        for key in stale.keys { files[key] = nil }
+        known[lease] = files
+        send(ControlMessage(.object(message)))
+    }
+
+    private func send(_ message: ControlMessage) {
+        backlog.append(message)
+        flush()
+    }
+
+    private func flush() {
+        var sent = 0
+        do throws(ControlLinkError) {
+            while sent < backlog.count, try backlog[sent].send(to: socket.number) { sent += 1 }
+        } catch {
+            // The read side will see the end of the link too; leases end there, once.
+            backlog = []
+            return
+        }
+        let wasWaiting = backlog.count > sent
+        backlog.removeFirst(sent)
+        if backlog.count > Self.backlogLimit { return end("does not read its messages") }
+        core.context.change(
+            socket.number, wasWaiting ? .readableAndWritable : .readable, token: token)
+    }
+}

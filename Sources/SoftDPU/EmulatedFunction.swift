@@ -1,0 +1,185 @@
+internal import Hardware
+internal import JSONRPC
+internal import Logging
+internal import Platform
+internal import VhostUser
+
+/// One emulated virtio function: it outlives the services that drive it.
+///
+/// Without a lease it still answers its host (design, "Absence rule"): features, configuration and
+/// negotiated state come from the last controller's offer; nothing is in flight, so resets complete
+/// at once.
+final class EmulatedFunction {
+    /// The right of one service to drive the function.
+    struct Lease {
+        let number: UInt64
+        let peer: ControlPeer
+        /// Latest state that the service has carried out.
+        var acknowledged: UInt64 = 0
+    }
+
+    let identity: FunctionIdentity
+    private unowned let core: DPUCore
+    private(set) var lease: Lease?
+    private var leaseCount: UInt64 = 0
+    /// What the last controller offered; nil before there was one.
+    private(set) var offer: VirtioOffer?
+    private var memory: SharedDescriptor?
+    private var memoryShape: (queueCount: Int, queueSize: Int) = (0, 0)
+    /// Holders that did not close their lease: their requests may be under way.
+    private var predecessors: [UInt64] = []
+    private var port: HostPort?
+    /// State that the host's messages have led to, kept while no host is connected.
+    private var lastState = VirtioFunctionState(
+        generation: 0, epoch: 0, driverFeatures: 0, memoryGeneration: 0, memory: [], queues: [],
+        inflight: nil)
+
+    init(_ identity: FunctionIdentity, core: DPUCore) {
+        self.identity = identity
+        self.core = core
+    }
+
+    var listing: FunctionListing {
+        FunctionListing(
+            identity: identity, controller: lease == nil ? nil : offer?.controller,
+            hostSocketPath: port?.path, isHostConnected: port?.isConnected ?? false)
+    }
+
+    var state: VirtioFunctionState { port?.session?.state ?? lastState }
+
+    // --- leases ---
+
+    /// Gives the serving lease to `peer`.
+    func open(
+        _ wanted: VirtioOffer, for peer: ControlPeer
+    ) throws(HardwareError) -> (lease: UInt64, predecessors: [UInt64], memory: SharedDescriptor) {
+        if lease != nil {
+            throw HardwareError(
+                ErrorNumber.busy,
+                "function \(identity.vuid) is driven by controller \"\(offer?.controller ?? "?")\";"
+                    + " destroy that controller first")
+        }
+        try checkAgainstHost(wanted)
+        let file = try functionMemory(for: wanted)
+        if port == nil { port = try HostPort(self, core: core) }
+        let isFirst = offer == nil
+        offer = wanted
+        leaseCount += 1
+        lease = Lease(number: leaseCount, peer: peer)
+        let waiting = predecessors
+        if isFirst || !(port?.isConnected ?? false) {
+            lastState = HostSession(offer: wanted, after: lastState).state
+        }
+        port?.adopt(wanted)
+        core.log.notice(
+            "event=lease_opened function=\(identity.vuid) controller=\(wanted.controller)")
+        return (leaseCount, waiting, file)
+    }
+
+    /// Refuses to take back what a connected host has negotiated, field by field.
+    private func checkAgainstHost(_ wanted: VirtioOffer) throws(HardwareError) {
+        guard wanted.queueCount <= identity.queueLimit else {
+            throw HardwareError(
+                ErrorNumber.noSpace,
+                "num_queues \(wanted.queueCount): function \(identity.vuid) has "
+                    + "\(identity.queueLimit)")
+        }
+        guard port?.isConnected ?? false, let offer else { return }
+        let lost = state.driverFeatures & ~wanted.features
+        if lost != 0 {
+            throw mismatch("features", "lack 0x\(String(lost, radix: 16)), which it has negotiated")
+        }
+        if wanted.queueCount != offer.queueCount {
+            throw mismatch("num_queues", "is \(wanted.queueCount), was \(offer.queueCount)")
+        }
+        if wanted.queueSize < offer.queueSize {
+            throw mismatch("queue_size", "is \(wanted.queueSize), was \(offer.queueSize)")
+        }
+        // Capacity may change; what follows it (size_max, seg_max, blk_size …) may not.
+        if wanted.configuration.dropFirst(8) != offer.configuration.dropFirst(8) {
+            throw mismatch("size_max, seg_max, block size", "differ from what its driver has read")
+        }
+    }
+
+    private func mismatch(_ field: String, _ text: String) -> HardwareError {
+        HardwareError(
+            ErrorNumber.invalid,
+            "\(field): function \(identity.vuid) has a host connected; the new controller's "
+                + "\(field) \(text)")
+    }
+
+    private func functionMemory(
+        for offer: VirtioOffer
+    ) throws(HardwareError) -> SharedDescriptor {
+        let fits =
+            memoryShape.queueCount >= offer.queueCount && memoryShape.queueSize >= offer.queueSize
+        if let memory, fits { return memory }
+        do {
+            let file = try FunctionMemory.create(
+                queueCount: offer.queueCount, queueSize: offer.queueSize)
+            memory = file
+            memoryShape = (offer.queueCount, offer.queueSize)
+            return file
+        } catch { throw HardwareError(error.code, "function memory: \(error)") }
+    }
+
+    /// The service is done with the function: nothing of it is under way.
+    func close() {
+        guard lease != nil else { return }
+        predecessors = []
+        endLease()
+    }
+
+    /// The service is gone; what it had under way may not be.
+    func abandon() {
+        guard let lease else { return }
+        predecessors.append(lease.peer.holder)
+        endLease()
+    }
+
+    private func endLease() {
+        lease = nil
+        core.log.notice("event=lease_ended function=\(identity.vuid)")
+        // Nobody is left to acknowledge: answer what the host waits for.
+        port?.acknowledged(generation: .max, bases: [:])
+    }
+
+    // --- between host and service ---
+
+    /// Shows the present state to whoever drives the function.
+    func publish() {
+        guard let lease else { return }
+        lease.peer.send(state, lease: lease.number)
+    }
+
+    func acknowledge(generation: UInt64, bases: [Int: UInt32]) {
+        lease?.acknowledged = generation
+        // The first one of a lease says that predecessors have been waited for.
+        predecessors = []
+        port?.acknowledged(generation: generation, bases: bases)
+    }
+
+    func configure(_ configuration: [UInt8]) {
+        offer?.configuration = configuration
+        port?.configure(configuration)
+    }
+
+    func failed(queue: Int, reason: String) {
+        core.log.error(
+            "event=queue_failed function=\(identity.vuid) queue=\(queue) reason=\"\(reason)\"")
+        port?.needsReset()
+    }
+
+    /// The host has gone: nothing of its session counts any more.
+    func hostLeft(_ session: HostSession) {
+        lastState = HostSession(offer: session.offer, after: session.state).state
+        publish()
+    }
+
+    /// Whether a service must acknowledge before the host may be answered.
+    var mustWait: Bool { lease != nil }
+
+    func startState() -> VirtioFunctionState { lastState }
+
+    func shutDown() { port?.close() }
+}

@@ -1,0 +1,86 @@
+public import Hardware
+internal import JSONRPC
+public import Platform
+
+/// The software DPU as a service sees it, over a control socket: in this process or another.
+public final class RemoteManager: EmulationManager {
+    public let name: String
+    public let isVolatile: Bool
+    private let link: ControlLink
+    private let holder: UInt64
+
+    /// Greets the DPU at the other end of `socket`.
+    /// - Parameter onEnd: called once when the link is over, with the reason.
+    public init(
+        _ socket: SharedDescriptor, onEnd: @escaping @Sendable (String) -> Void
+    ) async throws(HardwareError) {
+        do {
+            link = try ControlLink(socket, onEnd: onEnd)
+        } catch { throw HardwareError(error.code, "control link: \(error)") }
+        let greeting = try await link.call(
+            "hello", ["version": JSONValue(ControlMessage.version)])
+        let result = greeting.body["result"] ?? .null
+        name = result.text("manager") ?? "mlx5_0"
+        isVolatile = result.flag("volatile")
+        holder = result.unsigned("holder") ?? 0
+    }
+
+    /// Connects to the DPU that listens at `path`.
+    public static func connect(to path: String) throws(HardwareError) -> SharedDescriptor {
+        do {
+            return SharedDescriptor(try UnixSocket.connect(to: path, .packet))
+        } catch {
+            throw HardwareError(
+                error.code,
+                "no software DPU at \(path): \(SystemError.text(of: error.code)); start it with "
+                    + "`softdpu run` or leave --dpu out")
+        }
+    }
+
+    public func functions() async throws(HardwareError) -> [FunctionListing] {
+        var listings: [FunctionListing] = []
+        while true {
+            let answer = try await link.call("list", ["from": JSONValue(listings.count)])
+            let result = answer.body["result"] ?? .null
+            let page = (result["functions"]?.array ?? []).compactMap(ControlCoding.listing)
+            listings += page
+            if page.isEmpty || listings.count >= result.int("total") ?? 0 { return listings }
+        }
+    }
+
+    public func open(
+        vuid: String, offer: VirtioOffer
+    ) async throws(HardwareError) -> any VirtioFunctionPort {
+        guard let listing = try await functions().first(where: { $0.identity.vuid == vuid }) else {
+            throw HardwareError(ErrorNumber.noDevice, "function \(vuid) does not exist")
+        }
+        var body = ControlCoding.encode(offer)
+        body.append("vuid", .string(vuid))
+        let answer = try await link.call("open", body)
+        let result = answer.body["result"] ?? .null
+        guard let lease = result.unsigned("lease"), let memory = answer.descriptors.first else {
+            throw HardwareError(ErrorNumber.invalid, "the software DPU gave no lease")
+        }
+        let port = RemotePort(
+            identity: listing.identity, lease: lease, holder: holder,
+            predecessors: (result["predecessors"]?.array ?? []).compactMap(\.unsigned),
+            functionMemory: memory, hostSocketPath: result.text("host_socket") ?? "", link: link)
+        link.register(port, lease: lease)
+        return port
+    }
+
+    public func memoryFile(
+        _ name: String, byteCount: UInt64
+    ) async throws(HardwareError) -> SharedDescriptor {
+        let answer = try await link.call(
+            "memory_file", ["name": .string(name), "bytes": JSONValue(byteCount)])
+        guard let file = answer.descriptors.first else {
+            throw HardwareError(ErrorNumber.noMemory, "the software DPU gave no memory")
+        }
+        return file
+    }
+
+    public func deleteMemoryFile(_ name: String) async throws(HardwareError) {
+        _ = try await link.call("memory_file_delete", ["name": .string(name)])
+    }
+}

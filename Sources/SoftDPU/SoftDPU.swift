@@ -1,0 +1,68 @@
+public import Logging
+public import Platform
+
+/// A DPU made of software: virtio functions that virtual machines attach to, and the leases by
+/// which services drive them. It moves no data.
+public final class SoftDPU: Sendable {
+    public let inventory: Inventory
+    private let loop: EventLoop
+    private let core: CoreReference
+
+    /// Reaches the core from other threads; what it holds is used on the loop's thread only.
+    private final class CoreReference: @unchecked Sendable {
+        // Sendable: `value` is written and read by work posted to the loop, on its one thread.
+        var value: DPUCore?
+    }
+
+    /// Makes the directories, takes the lock of the run directory and starts the loop.
+    public init(_ inventory: Inventory, log: Logger) throws(SystemError) {
+        self.inventory = inventory
+        guard (0...Inventory.functionLimit).contains(inventory.virtioBlkCount) else {
+            throw SystemError(
+                "\(inventory.virtioBlkCount) functions, at most \(Inventory.functionLimit)",
+                code: ErrorNumber.invalid)
+        }
+        try FileSystem.makeDirectory(inventory.runDirectory, mode: 0o755)
+        try FileSystem.makeDirectory(inventory.controlDirectory, mode: 0o700)
+        try FileSystem.makeDirectory(inventory.hostDirectory, mode: 0o755)
+        let lock = try FileLock(path: inventory.runDirectory + "/lock")
+        loop = try EventLoop(name: "softdpu")
+        core = CoreReference()
+        let held = SharedLock(lock)
+        loop.post { [core] context in
+            core.value = DPUCore(inventory, lock: held, context: context, log: log)
+        }
+    }
+
+    /// A connection for a service in this process.
+    public func connect() throws(SystemError) -> SharedDescriptor {
+        let (ours, theirs) = try UnixSocket.pair(.packet)
+        loop.post { [core] _ in core.value?.accept(ours) }
+        return theirs
+    }
+
+    /// Lets services of other processes connect to `RUN/control/dpu.sock`.
+    public func listen() throws(SystemError) {
+        let path = inventory.controlSocketPath
+        // The run directory is locked: whoever left the socket is gone.
+        if FileSystem.exists(path) { try FileSystem.remove(path) }
+        let listener = SharedDescriptor(try UnixSocket.listen(at: path, .packet))
+        try FileSystem.setMode(path, 0o600)
+        loop.post { [core] _ in core.value?.listen(on: listener) }
+    }
+
+    /// Ends every link and removes the sockets.
+    public func stop() {
+        loop.post { [core] _ in
+            core.value?.shutDown()
+            core.value = nil
+        }
+        loop.stop()
+    }
+}
+
+/// A lock that lives as long as the last who needs it.
+final class SharedLock: Sendable {
+    private let lock: FileLock
+    init(_ lock: consuming FileLock) { self.lock = lock }
+}

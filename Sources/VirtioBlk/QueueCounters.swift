@@ -1,0 +1,58 @@
+internal import Synchronization
+
+/// What one queue has done. Written by its reactor alone, read by anybody.
+public final class QueueCounters: Sendable {
+    private let reads = Atomic<UInt64>(0)
+    private let writes = Atomic<UInt64>(0)
+    private let flushes = Atomic<UInt64>(0)
+    private let others = Atomic<UInt64>(0)
+    private let refusals = Atomic<UInt64>(0)
+    private let received = Atomic<UInt64>(0)
+    private let completed = Atomic<UInt64>(0)
+    private let bytesDirect = Atomic<UInt64>(0)
+
+    public struct Reading: Equatable, Sendable {
+        public var reads: UInt64 = 0
+        public var writes: UInt64 = 0
+        public var flushes: UInt64 = 0
+        /// Discard, write zeroes, get-id.
+        public var others: UInt64 = 0
+        /// Requests answered with an error that we found ourselves.
+        public var refusals: UInt64 = 0
+        /// Chains taken off the ring and returned to it.
+        public var received: UInt64 = 0
+        public var completed: UInt64 = 0
+        /// Bytes moved between host memory and the device without a staging copy.
+        public var bytesDirect: UInt64 = 0
+    }
+
+    public init() {}
+
+    public var reading: Reading {
+        Reading(
+            reads: reads.load(ordering: .relaxed), writes: writes.load(ordering: .relaxed),
+            flushes: flushes.load(ordering: .relaxed), others: others.load(ordering: .relaxed),
+            refusals: refusals.load(ordering: .relaxed),
+            received: received.load(ordering: .relaxed),
+            completed: completed.load(ordering: .relaxed),
+            bytesDirect: bytesDirect.load(ordering: .relaxed))
+    }
+
+    /// One turn's sums, stored at its end.
+    func add(_ turn: Reading) {
+        bump(reads, turn.reads)
+        bump(writes, turn.writes)
+        bump(flushes, turn.flushes)
+        bump(others, turn.others)
+        bump(refusals, turn.refusals)
+        bump(received, turn.received)
+        bump(completed, turn.completed)
+        bump(bytesDirect, turn.bytesDirect)
+    }
+
+    /// One writer: a load and a store do, without a locked instruction.
+    private func bump(_ counter: borrowing Atomic<UInt64>, _ count: UInt64) {
+        if count == 0 { return }
+        counter.store(counter.load(ordering: .relaxed) &+ count, ordering: .relaxed)
+    }
+}

@@ -1,0 +1,119 @@
+internal import CWire
+internal import Memory
+
+/// Packed virtqueues (Virtio 1.2 §2.8).
+extension Virtqueue {
+    private static let flagsOffset = 14
+
+    private func isAvailable(_ flags: UInt16, wrap: Bool) -> Bool {
+        let available = Int(flags) & VIRTIO_PACKED_AVAIL != 0
+        let used = Int(flags) & VIRTIO_PACKED_USED != 0
+        return available == wrap && used != wrap
+    }
+
+    func hasPackedWork() -> Bool {
+        // Pairs with the driver's store of the head's flags after the rest of the chain (§2.8.21).
+        let flags = descriptors.loadAcquire16(
+            at: 16 &* Int(position.nextAvailable) &+ Virtqueue.flagsOffset)
+        return isAvailable(flags, wrap: position.availableWrap)
+    }
+
+    mutating func nextPacked(
+        into arena: borrowing SegmentArena, at start: Int, limit: Int
+    ) throws(QueueFault) -> Chain? {
+        guard hasPackedWork() else { return nil }
+        var collector = ChainCollector(start: start, limit: limit)
+        var index = Int(position.nextAvailable)
+        var wrap = position.availableWrap
+        var seen = 0
+        while true {
+            guard seen < size else { throw .endlessChain }
+            let descriptor = descriptors.load(virtio_packed_descriptor.self, at: 16 &* index)
+            seen &+= 1
+            index &+= 1
+            if index == size {
+                index = 0
+                wrap.toggle()
+            }
+            collector.chain.id = descriptor.id
+            if Int(descriptor.flags) & VIRTIO_DESC_INDIRECT != 0 {
+                guard seen == 1, Int(descriptor.flags) & VIRTIO_DESC_NEXT == 0 else {
+                    throw .indirectTable
+                }
+                try collectIndirect(descriptor, with: &collector, arena: arena)
+                break
+            }
+            collector.add(
+                address: descriptor.address, length: descriptor.length,
+                isWritable: Int(descriptor.flags) & VIRTIO_DESC_WRITE != 0, memory: memory,
+                arena: arena)
+            if Int(descriptor.flags) & VIRTIO_DESC_NEXT == 0 { break }
+        }
+        guard Int(collector.chain.id) < size else { throw .descriptorIndex }
+        collector.chain.descriptorCount = UInt16(seen)
+        position.nextAvailable = UInt16(index)
+        position.availableWrap = wrap
+        return collector.chain
+    }
+
+    /// Entries of an indirect table follow one another; only their write flag counts (§2.8.7).
+    private func collectIndirect(
+        _ descriptor: virtio_packed_descriptor, with collector: inout ChainCollector,
+        arena: borrowing SegmentArena
+    ) throws(QueueFault) {
+        let table = try indirectTable(address: descriptor.address, length: descriptor.length)
+        for index in 0..<table.byteCount / 16 {
+            let entry = table.load(virtio_packed_descriptor.self, at: 16 &* index)
+            collector.add(
+                address: entry.address, length: entry.length,
+                isWritable: Int(entry.flags) & VIRTIO_DESC_WRITE != 0, memory: memory, arena: arena)
+        }
+    }
+
+    mutating func usePacked(id: UInt16, descriptorCount: UInt16, written: UInt32) {
+        let offset = 16 &* Int(position.nextUsed)
+        descriptors.store(written, at: offset &+ 8)
+        descriptors.store(id, at: offset &+ 12)
+        let flags = position.usedWrap ? VIRTIO_PACKED_AVAIL | VIRTIO_PACKED_USED : 0
+        // Pairs with the driver's read of the flags before the rest (§2.8.22).
+        descriptors.storeRelease16(UInt16(flags), at: offset &+ Virtqueue.flagsOffset)
+        var next = Int(position.nextUsed) &+ Int(descriptorCount)
+        if next >= size {
+            next &-= size
+            position.usedWrap.toggle()
+        }
+        position.nextUsed = UInt16(next)
+        usedSinceDecision &+= Int(descriptorCount)
+    }
+
+    mutating func publishPacked() -> Bool {
+        if usedSinceDecision == 0 { return false }
+        let advanced = usedSinceDecision
+        usedSinceDecision = 0
+        // Pairs with the driver's fence between its event structure and its look at the ring.
+        fullFence()
+        let flags = Int(driverArea.loadAcquire16(at: 2))
+        if flags == VIRTIO_EVENT_DISABLE { return false }
+        guard flags == VIRTIO_EVENT_DESC, usesEventIndex else { return true }
+        let event = driverArea.loadRelaxed16(at: 0)
+        let eventWrap = event & 0x8000 != 0
+        // Distance from the event's place back to where we stand, in ring entries.
+        var distance = Int(position.nextUsed) &- Int(event & 0x7FFF)
+        if eventWrap != position.usedWrap { distance &+= size }
+        return distance > 0 && distance <= advanced
+    }
+
+    mutating func enablePackedKicks() {
+        if usesEventIndex {
+            let wrap: UInt16 = position.availableWrap ? 0x8000 : 0
+            deviceArea.storeRelease16(position.nextAvailable | wrap, at: 0)
+            deviceArea.storeRelease16(UInt16(VIRTIO_EVENT_DESC), at: 2)
+        } else {
+            deviceArea.storeRelease16(UInt16(VIRTIO_EVENT_ENABLE), at: 2)
+        }
+    }
+
+    mutating func disablePackedKicks() {
+        deviceArea.storeRelease16(UInt16(VIRTIO_EVENT_DISABLE), at: 2)
+    }
+}

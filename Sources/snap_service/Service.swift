@@ -1,0 +1,88 @@
+internal import Bdev
+internal import ControlAPI
+internal import Emulation
+internal import Hardware
+internal import JSONRPC
+internal import Logging
+internal import Platform
+internal import Reactor
+internal import SoftDPU
+
+/// One running service: hardware below, reactors and storage in the middle, the RPC server on top.
+final class Service: ServiceFacts {
+    struct Options: Sendable {
+        var rpcSocketPath: String
+        var rpcTCP: RPCServer.TCPAddress?
+        var cores: [Int]
+        var reactor = Reactor.Options()
+        /// Control socket of a software DPU; nil embeds one.
+        var dpuSocketPath: String?
+        var inventory: Inventory
+        var waitsForRPC = false
+        var allowedMethods: Set<String>?
+    }
+
+    private let options: Options
+    let log: Logger
+    private let embedded: SoftDPU?
+    let group: ReactorGroup
+    private let registry: MethodRegistry
+    private let context: StorageContext
+
+    init(
+        _ options: Options, thresholds: LogThresholds, log: Logger
+    ) async throws {
+        self.options = options
+        self.log = log
+        group = try ReactorGroup(cores: options.cores, options: options.reactor)
+        let socket: SharedDescriptor
+        if let path = options.dpuSocketPath {
+            embedded = nil
+            socket = try RemoteManager.connect(to: path)
+        } else {
+            let dpu = try SoftDPU(options.inventory, log: log)
+            embedded = dpu
+            socket = try dpu.connect()
+            log.notice(
+                "event=embedded_dpu note=\"functions and malloc bdevs end with this process\"")
+        }
+        let manager = try await RemoteManager(socket) { reason in
+            log.error("event=dpu_link_ended reason=\"\(reason)\"")
+        }
+        let notifications = NotificationRing()
+        let bdevs = BdevRegistry { change in
+            switch change {
+            case .registered(let name): notifications.post(.bdevRegister, name)
+            case .unregistered(let name): notifications.post(.bdevUnregister, name)
+            case .resized(let name): notifications.post(.bdevResize, name)
+            }
+        }
+        let controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
+        context = StorageContext(bdevs: bdevs, manager: manager, controllers: controllers)
+        registry = MethodRegistry(allowed: options.allowedMethods)
+        registry.registerFramework(self)
+        registry.registerLog(thresholds)
+        registry.registerNotifications(notifications)
+        registry.registerBdevModules(context)
+        registry.registerSnap(context)
+        registry.registerVirtioBlk(context)
+    }
+
+    /// Serves until `finished` returns, then ends in order.
+    func run(until finished: () async -> Void) async throws {
+        let registry = registry
+        let server = try await RPCServer.start(
+            unixPath: options.rpcSocketPath, tcp: options.rpcTCP
+        ) { request throws(RPCError) in try await registry.dispatch(request) }
+        if !options.waitsForRPC {
+            try await registry.initialize { try await self.initializeFramework() }
+        }
+        log.notice("event=ready rpc=\(options.rpcSocketPath)")
+        await finished()
+        log.notice("event=stopping")
+        await server.close()
+        await context.controllers.closeAll()
+        group.stop()
+        embedded?.stop()
+    }
+}

@@ -1,0 +1,113 @@
+internal import ArgumentParser
+internal import ControlAPI
+internal import JSONRPC
+internal import Logging
+internal import Platform
+internal import Reactor
+internal import SoftDPU
+
+@main
+struct SnapServiceCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "snap_service",
+        abstract: "Serves emulated storage functions and answers SNAP's and SPDK's JSON-RPCs.",
+        discussion: """
+            Example: snap_service -m 0x3 -r /var/tmp/spdk.sock
+            Then:    rpc/snap_rpc.py emulation_function_list
+            """)
+
+    @Option(name: [.customShort("r"), .customLong("rpc-socket")], help: "RPC socket.")
+    var rpcSocket = "/var/tmp/spdk.sock"
+
+    @Option(
+        name: [.customShort("m"), .customLong("cpumask")],
+        help: "Cores of the reactors: a mask (0x3) or a list ([0,1]).")
+    var cpuMask = "0x1"
+
+    @Option(help: "Control socket of a software DPU (softdpu run); without it one is embedded.")
+    var dpu: String?
+
+    @Option(help: "Directory of the embedded DPU's sockets; <rpc socket>.run when left out.")
+    var run: String?
+
+    @Option(name: .customLong("virtio-blk-pfs"), help: "Virtio-blk PFs of the embedded DPU.")
+    var virtioBlkFunctions = 1
+
+    @Option(
+        name: .customLong("rpc-tcp"),
+        help: "Also answer RPCs on TCP, HOST:PORT. Whoever reaches it controls the service.")
+    var rpcTCP: String?
+
+    @Flag(name: .customLong("wait-for-rpc"), help: "Wait for framework_start_init.")
+    var waitForRPC = false
+
+    @Option(name: .customLong("rpcs-allowed"), help: "Answer only these methods (a,b,c).")
+    var rpcsAllowed: String?
+
+    @Flag(name: .customLong("poll"), help: "Poll for ever instead of sleeping when idle.")
+    var neverSleeps = false
+
+    @Option(name: .customLong("poll-us"), help: "Microseconds of polling before sleep.")
+    var patienceMicroseconds: UInt64 = 30
+
+    func validate() throws {
+        _ = try cores()
+        _ = try tcpAddress()
+        guard (0...Inventory.functionLimit).contains(virtioBlkFunctions) else {
+            throw ValidationError(
+                "--virtio-blk-pfs is \(virtioBlkFunctions); 0 to \(Inventory.functionLimit) "
+                    + "functions are possible")
+        }
+    }
+
+    func run() async throws {
+        let signals = try StopSignals()
+        let thresholds = LogThresholds(components: ["service", "dpu"])
+        LoggingSystem.bootstrap { LineLogHandler(label: $0, thresholds: thresholds) }
+        let log = Logger(label: "service")
+        do {
+            let service = try await Service(options(), thresholds: thresholds, log: log)
+            try await service.run { await signals.first() }
+        } catch {
+            ProcessFacts.complain("snap_service: \(error)")
+            throw ExitCode(1)
+        }
+    }
+
+    private func options() throws -> Service.Options {
+        var inventory = Inventory(runDirectory: run ?? rpcSocket + ".run")
+        inventory.virtioBlkCount = virtioBlkFunctions
+        inventory.isEmbedded = true
+        var options = Service.Options(
+            rpcSocketPath: rpcSocket, cores: try cores(), inventory: inventory)
+        options.dpuSocketPath = dpu
+        options.rpcTCP = try tcpAddress()
+        options.waitsForRPC = waitForRPC
+        options.allowedMethods = rpcsAllowed.map { Set($0.split(separator: ",").map(String.init)) }
+        options.reactor.neverSleeps = neverSleeps
+        options.reactor.patienceNanoseconds = patienceMicroseconds * 1000
+        return options
+    }
+
+    private func cores() throws -> [Int] {
+        guard let mask = CoreMask(cpuMask) else {
+            throw ValidationError(
+                "-m \(cpuMask) is neither a mask such as 0x3 nor a list such as [0,1]")
+        }
+        for core in mask.cores where !Processors.isUsable(core) {
+            throw ValidationError(
+                "-m \(cpuMask): core \(core) is not one that this process may use; it may use "
+                    + "\((0..<1024).filter(Processors.isUsable).map(String.init).joined(separator: ","))"
+            )
+        }
+        return mask.cores
+    }
+
+    private func tcpAddress() throws -> RPCServer.TCPAddress? {
+        guard let rpcTCP else { return nil }
+        guard let colon = rpcTCP.lastIndex(of: ":"),
+            let port = UInt16(rpcTCP[rpcTCP.index(after: colon)...])
+        else { throw ValidationError("--rpc-tcp \(rpcTCP) is not HOST:PORT") }
+        return RPCServer.TCPAddress(host: String(rpcTCP[..<colon]), port: Int(port))
+    }
+}
