@@ -88,6 +88,7 @@ let package = Package(
                 "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser", argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
+        command("fuzz_json", ["JSONRPC"]),
         // tests
         .target(name: "MallocProbe"),
         tests("PlatformTests", ["Platform"]),
