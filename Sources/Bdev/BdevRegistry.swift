@@ -166,7 +166,7 @@ public final class BdevRegistry: Sendable {
     private func attach(
         _ definition: VirtualDevice, to base: BlockDevice
     ) throws(BdevError) -> BlockDevice {
-        let hold = try base.open(for: definition.name, claims: definition.claimsBase) {
+        let hold = try base.open(for: definition.claimant, claims: true) {
             [weak self] event in
             self?.baseChanged(event, under: definition.name)
         }

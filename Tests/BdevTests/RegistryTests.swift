@@ -122,6 +122,19 @@ final class Record<Entry: Sendable>: Sendable {
         #expect(registry.definitions.map(\.name) == ["p"])
     }
 
+    @Test func `lets the parts of one split claim their base together`() throws {
+        try registry.add(null("a"))
+        for part in 0..<2 as Range<UInt64> {
+            try registry.define(
+                VirtualDevice(name: "ap\(part)", on: "a", claimant: "split of a") {
+                    (base) throws(BdevError) in
+                    try PartBackend(base, part * 4..<part * 4 + 4)
+                })
+        }
+        #expect(registry.devices.map(\.name) == ["a", "ap0", "ap1"])
+        #expect(throws: BdevError.self) { try registry.define(passthru("p", on: "a")) }
+    }
+
     @Test func `tells of a resize up through the virtual devices`() throws {
         let device = null("a")
         try registry.add(device)
