@@ -74,13 +74,16 @@ public final class BdevRegistry: Sendable {
         attachDefinitions(to: device)
     }
 
-    private func register(_ device: BlockDevice) throws(BdevError) {
+    private func register(
+        _ device: BlockDevice, holding base: BlockDeviceUse? = nil
+    ) throws(BdevError) {
         if device.name.isEmpty { throw .invalid("a bdev name has at least one character") }
         let names = [device.name] + device.aliases
         let taken: String? = state.withLock { state in
             if let taken = names.first(where: { state.byName[$0] != nil }) { return taken }
             for name in names { state.byName[name] = device }
             state.devices.append(device)
+            state.holds[device.name] = base
             return nil
         }
         if let taken { throw .exists(taken) }
@@ -135,6 +138,8 @@ public final class BdevRegistry: Sendable {
         do throws(BdevError) {
             return try attach(definition, to: base)
         } catch {
+            // Whoever added the base at the same time may have made it.
+            if let made = try? device(definition.name) { return made }
             state.withLock { $0.definitions.removeAll { $0.name == definition.name } }
             throw error
         }
@@ -170,19 +175,14 @@ public final class BdevRegistry: Sendable {
             [weak self] event in
             self?.baseChanged(event, under: definition.name)
         }
-        do throws(BdevError) {
-            let device = BlockDevice(
-                name: definition.name, uuid: definition.uuid,
-                backend: try definition.makeBackend(base))
-            state.withLock { $0.holds[definition.name] = hold }
-            try register(device)
-            attachDefinitions(to: device)
-            return device
-        } catch {
-            state.withLock { _ = $0.holds.removeValue(forKey: definition.name) }
-            hold.close()
-            throw error
-        }
+        let device = BlockDevice(
+            name: definition.name, uuid: definition.uuid,
+            backend: try definition.makeBackend(base))
+        try register(device, holding: hold)
+        // The base told its users before this one could be found.
+        if base.isLeaving { baseChanged(.removed, under: device.name) }
+        attachDefinitions(to: device)
+        return device
     }
 
     private func baseChanged(_ event: BlockDeviceEvent, under name: String) {

@@ -78,6 +78,14 @@ public final class BlockDevice: Sendable {
             blockByteCount: blockByteCount, blockCount: blockCount.load(ordering: .relaxed))
     }
 
+    /// Whether it is going away, or gone.
+    var isLeaving: Bool {
+        state.withLock { state in
+            if case .present = state.phase { return false }
+            return true
+        }
+    }
+
     public var isClaimed: Bool { state.withLock { $0.users.contains(where: \.claims) } }
     public var users: [String] { state.withLock { $0.users.map(\.name) } }
 
