@@ -85,9 +85,10 @@ let package = Package(
         command(
             "snap_perf",
             [
-                "Platform", "Memory", "VirtioDriver", "VhostUser", argumentParser,
+                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser", argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
+        command("fuzz_json", ["JSONRPC"]),
         // tests
         .target(name: "MallocProbe"),
         tests("PlatformTests", ["Platform"]),

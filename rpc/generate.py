@@ -21,8 +21,8 @@ PARAM_KEYS = {"name", "type", "required", "default", "min", "max", "max_count", 
               "nocase", "error", "aliases", "cli", "sends_false", "summary"}
 # What the service decides by; the rest is for readers and command lines.
 SERVICE_METHOD_KEYS = ["name", "mask", "decode_error", "params_error", "ignores_params"]
-SERVICE_PARAM_KEYS = ["name", "type", "required", "default", "min", "max", "max_count", "enum", "also",
-                      "nocase", "error", "aliases"]
+SERVICE_PARAM_KEYS = ["name", "type", "required", "default", "min", "max", "max_count", "enum",
+                      "also", "nocase", "error", "aliases"]
 MASKS = {"startup": "before initialization", "runtime": "after initialization",
          "any": "at any time"}
 
@@ -65,7 +65,22 @@ def check(method):
         where = f"{name}.{param['name']}"
         assert not set(param) - PARAM_KEYS, f"{where}: {set(param) - PARAM_KEYS}"
         assert param["type"] in TYPES, where
+        check_default(param, where)
     assert method["example"]["arguments"] is not None, name
+
+
+def check_default(param, where):
+    if "default" not in param:
+        return
+    default = param["default"]
+    assert not param.get("required"), f"{where}: required, and has a default"
+    if param["type"] == "bool":
+        assert isinstance(default, bool), where
+    elif param["type"] == "str":
+        assert default in param.get("enum", [default]), where
+    else:
+        assert isinstance(default, int), where
+        assert param.get("min", default) <= default <= param.get("max", default), where
 
 
 def reference(groups):
@@ -81,7 +96,8 @@ def reference(groups):
 
 
 def describe(method):
-    lines = [f"\n### {method['name']}\n", f"{method['summary']} Callable {MASKS[method['mask']]}.\n"]
+    lines = [f"\n### {method['name']}\n",
+             f"{method['summary']} Callable {MASKS[method['mask']]}.\n"]
     if method["params"]:
         lines += ["| parameter | type | command line | meaning |", "|---|---|---|---|"]
         lines += [describe_param(param) for param in method["params"]]
@@ -111,7 +127,8 @@ def describe_param(param):
     if "enum" in param:
         meaning.append("one of " + ", ".join(f"`{word}`" for word in param["enum"]))
     if "min" in param or "max" in param:
-        meaning.append(f"{param.get('min', 0)} to {param.get('max', 'what the function has')}")
+        meaning.append(f"at least {param['min']}" if "max" not in param else
+                       f"{param.get('min', 0)} to {param['max']}")
     if param.get("required"):
         meaning.append("**required**")
     if "default" in param:

@@ -30,13 +30,21 @@ public struct LineLogHandler: LogHandler {
         ProcessFacts.complain(line(event.level, event.message, event.metadata))
     }
 
-    func line(
+    /// The line of one event; what is not printable in it becomes a space.
+    public func line(
         _ level: Logger.Level, _ message: Logger.Message, _ extra: Logger.Metadata?
     ) -> String {
         let all = metadata.merging(extra ?? [:]) { $1 }
         let pairs = all.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }
         let time = thresholds.hasTimestamps ? "\(Clock.wallSeconds()) " : ""
         let text = "\(time)\(level) \(label): \(message)\(pairs.joined())"
-        return String(text.map { $0.isNewline ? " " : $0 })
+        return String(String.UnicodeScalarView(text.unicodeScalars.map(LineLogHandler.printable)))
+    }
+
+    private static func printable(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
+        switch scalar.properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: " "
+        default: scalar
+        }
     }
 }

@@ -179,26 +179,25 @@ enum SchemaText {
         pe":"bool","default":false},{"name":"indirect_desc","type":"bool","default":false},{"n\#
         ame":"read_only","type":"bool","default":false},{"name":"suspended","type":"bool","def\#
         ault":false},{"name":"live_update_listener","type":"bool","default":false},{"name":"db\#
-        g_bdev_type","type":"str","enum":["null","none","spdk"]},{"name":"dbg_local_optimized"\#
-        ,"type":"bool","default":false}]},{"name":"virtio_blk_controller_destroy","mask":"runt\#
-        ime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"force","type":\#
-        "bool","default":false},{"name":"release_msix","type":"bool","default":false}]},{"name\#
-        ":"virtio_blk_controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":\#
-        "str","required":true},{"name":"timeout_ms","type":"u32"},{"name":"events_only","type"\#
-        :"bool","default":false},{"name":"live_update_notifier","type":"bool","default":false}\#
-        ]},{"name":"virtio_blk_controller_resume","mask":"runtime","params":[{"name":"ctrl_id"\#
-        ,"type":"str","required":true}]},{"name":"virtio_blk_controller_bdev_attach","mask":"r\#
-        untime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"bdev","type\#
-        ":"str","required":true},{"name":"vblk_id","type":"str","max_count":20},{"name":"dbg_b\#
-        dev_type","type":"str","enum":["null","none","spdk"]}]},{"name":"virtio_blk_controller\#
-        _bdev_detach","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":tru\#
-        e}]},{"name":"virtio_blk_controller_list","mask":"runtime","params":[{"name":"ctrl_id"\#
-        ,"type":"str"}]},{"name":"virtio_blk_controller_modify","mask":"runtime","params":[{"n\#
-        ame":"ctrl_id","type":"str","required":true},{"name":"num_queues","type":"u32","min":1\#
-        },{"name":"num_msix","type":"u32","min":2}]},{"name":"virtio_blk_controller_dbg_io_sta\#
-        ts_get","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_b\#
-        lk_controller_dbg_debug_stats_get","mask":"runtime","params":[{"name":"ctrl_id","type"\#
-        :"str"}]}]}
+        g_bdev_type","type":"str","enum":["null"]},{"name":"dbg_local_optimized","type":"bool"\#
+        ,"default":false}]},{"name":"virtio_blk_controller_destroy","mask":"runtime","params":\#
+        [{"name":"ctrl_id","type":"str","required":true},{"name":"force","type":"bool","defaul\#
+        t":false},{"name":"release_msix","type":"bool","default":false}]},{"name":"virtio_blk_\#
+        controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":"str","require\#
+        d":true},{"name":"timeout_ms","type":"u32"},{"name":"events_only","type":"bool","defau\#
+        lt":false},{"name":"live_update_notifier","type":"bool","default":false}]},{"name":"vi\#
+        rtio_blk_controller_resume","mask":"runtime","params":[{"name":"ctrl_id","type":"str",\#
+        "required":true}]},{"name":"virtio_blk_controller_bdev_attach","mask":"runtime","param\#
+        s":[{"name":"ctrl_id","type":"str","required":true},{"name":"bdev","type":"str","requi\#
+        red":true},{"name":"vblk_id","type":"str","max_count":20},{"name":"dbg_bdev_type","typ\#
+        e":"str","enum":["null"]}]},{"name":"virtio_blk_controller_bdev_detach","mask":"runtim\#
+        e","params":[{"name":"ctrl_id","type":"str","required":true}]},{"name":"virtio_blk_con\#
+        troller_list","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"vi\#
+        rtio_blk_controller_modify","mask":"runtime","params":[{"name":"ctrl_id","type":"str",\#
+        "required":true},{"name":"num_queues","type":"u32","min":1},{"name":"num_msix","type":\#
+        "u32","min":2}]},{"name":"virtio_blk_controller_dbg_io_stats_get","mask":"runtime","pa\#
+        rams":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_blk_controller_dbg_debug_stat\#
+        s_get","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]}]}
         """#,
     ]
 }

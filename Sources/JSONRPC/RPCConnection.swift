@@ -15,6 +15,7 @@ final class RPCConnection: ChannelInboundHandler {
     private var input: ArraySlice<UInt8> = []
     private var isInputOpen = true
     private var isReading = false
+    private var isStepping = false
     private var outstanding = 0
     private var unwritten = 0
 
@@ -35,7 +36,7 @@ final class RPCConnection: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) { connections.remove(self) }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if isInputOpen { input += unwrapInboundIn(data).readableBytesView }
+        if isInputOpen { input = (input + unwrapInboundIn(data).readableBytesView)[...] }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -65,8 +66,13 @@ final class RPCConnection: ChannelInboundHandler {
     func abort() { context?.close(promise: nil) }
 
     /// Does whatever the present state allows: start requests, read, or close.
+    ///
+    /// A write can complete at once and come back here: the step that runs goes on instead, so a
+    /// flood of small values costs no stack.
     private func step() {
-        guard let context else { return }
+        guard let context, !isStepping else { return }
+        isStepping = true
+        defer { isStepping = false }
         startRequests()
         guard hasRoom else { return }
         if isInputOpen {

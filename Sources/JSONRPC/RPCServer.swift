@@ -15,7 +15,7 @@ public actor RPCServer {
     public enum Limit {
         /// Connections served at a time; the next one waits unread until one of them closes.
         public static let connections = 64
-        /// Requests of one connection that run at a time.
+        /// Requests of one connection that run at a time. A batch is started whole.
         public static let outstanding = 64
         /// Bytes of one answer.
         public static let responseByteCount = 32 * 1024 * 1024

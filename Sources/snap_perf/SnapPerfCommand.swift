@@ -14,7 +14,7 @@ struct SnapPerfCommand: ParsableCommand {
             """)
 
     @Option(help: "Host socket of the function.")
-    var socket: String
+    var socket: String?
 
     @Option(help: "read, write or mix (two thirds reads).")
     var rw = "read"
@@ -55,6 +55,10 @@ struct SnapPerfCommand: ParsableCommand {
     @Flag(help: "Indirect descriptors.")
     var indirect = false
 
+    @Option(
+        help: "Run so many requests through the device model alone, in one thread (for counting).")
+    var model: Int?
+
     @Option(help: "Write and verify so many requests first.")
     var verify = 0
 
@@ -71,6 +75,9 @@ struct SnapPerfCommand: ParsableCommand {
             throw ValidationError("--depth \(depth): a ring of \(queueSize) entries takes \(limit)")
         }
         guard queues > 0 else { throw ValidationError("--queues must be at least 1") }
+        guard (socket == nil) != (model == nil) else {
+            throw ValidationError("give --socket, or --model to count the device model alone")
+        }
     }
 
     private var layout: BlockDriverQueue.Layout {
@@ -86,6 +93,7 @@ struct SnapPerfCommand: ParsableCommand {
     func run() throws {
         do {
             if let core { try Thread.pin(to: core) }
+            guard let socket else { return try ModelRun(layout).run(requestCount: model ?? 0) }
             var options = PerfSession.Options(socket: socket, layout: layout)
             options.queueCount = queues
             options.isPacked = packed

@@ -159,6 +159,19 @@ import Testing
         #expect(try await service.call("log_get_flags") == all)
     }
 
+    @Test func `write one line for each event`() async throws {
+        let service = try await TestService()
+        var handler = LineLogHandler(label: "bdev", thresholds: service.thresholds)
+        handler[metadataKey: "name"] = "a\nb\u{1B}"
+        let timed = handler.line(.info, "created", ["count": "3"])
+        #expect(timed.hasSuffix(" info bdev: created count=3 name=a b "))
+        _ = try await service.call("log_enable_timestamps", #"{"enabled":false}"#)
+        #expect(handler.line(.error, "gone", nil) == "error bdev: gone name=a b ")
+        #expect(handler.logLevel == .info)
+        _ = try await service.call("log_set_flag", #"{"flag":"bdev"}"#)
+        #expect(handler.logLevel == .debug)
+    }
+
     @Test(arguments: [
         ("0", "critical"), ("1", "error"), ("2", "warning"), ("3", "info"), ("4", "debug"),
         ("5", "trace"),

@@ -49,6 +49,14 @@ import Testing
         await server.server.close(grace: 0)
     }
 
+    @Test func `answers a flood of values that are no requests`() async throws {
+        let server = try await TestServer()
+        let client = try await TestClient(path: server.path)
+        client.sendWithoutWaiting(String(repeating: "7 ", count: 30_000))
+        #expect(await client.lines(30_000).allSatisfy { $0.contains("-32600") })
+        await server.server.close()
+    }
+
     @Test func `resumes when the client reads again`() async throws {
         let server = try await TestServer()
         let client = try await TestClient(path: server.path, reads: false)

@@ -1,4 +1,7 @@
-/// A reproducible source of random numbers (SplitMix64). The tests print it when they fail.
+import Platform
+
+/// A reproducible source of random numbers (SplitMix64). Tests print it; `SOFTSNAP_SEED=n` in the
+/// environment runs them with that seed alone.
 struct Seed: RandomNumberGenerator, CustomStringConvertible, Sendable {
     let start: UInt64
     private var state: UInt64
@@ -8,9 +11,12 @@ struct Seed: RandomNumberGenerator, CustomStringConvertible, Sendable {
         state = start
     }
 
-    /// `count` seeds: fresh ones on every run, each printed by the test it is given to.
+    /// `count` fresh seeds, or the one to replay.
     static func sample(_ count: Int) -> [Seed] {
-        (0..<count).map { _ in Seed(UInt64.random(in: 0 ... .max)) }
+        if let replayed = ProcessFacts.environment("SOFTSNAP_SEED").flatMap(UInt64.init) {
+            return [Seed(replayed)]
+        }
+        return (0..<count).map { _ in Seed(UInt64.random(in: 0 ... .max)) }
     }
 
     var description: String { "seed \(start)" }

@@ -80,14 +80,13 @@ final class LineCollector: ChannelInboundHandler {
     init(_ continuation: AsyncStream<String>.Continuation) { self.continuation = continuation }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        for byte in unwrapInboundIn(data).readableBytesView {
-            if byte == UInt8(ascii: "\n") {
-                continuation.yield(String(decoding: partial, as: UTF8.self))
-                partial = []
-            } else {
-                partial.append(byte)
-            }
+        var rest = unwrapInboundIn(data).readableBytesView[...]
+        while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+            continuation.yield(String(decoding: partial + rest[..<end], as: UTF8.self))
+            partial = []
+            rest = rest[(end + 1)...]
         }
+        partial += rest
     }
 
     func channelInactive(context: ChannelHandlerContext) {

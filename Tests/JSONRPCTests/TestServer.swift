@@ -3,7 +3,7 @@ import Platform
 import Synchronization
 
 /// A server with a few methods: `echo` answers its params, `wait` answers when told to, `fail`
-/// fails, `big` answers 128 KiB.
+/// fails, `big` answers 64 KiB.
 final class TestServer: Sendable {
     let path: String
     let gate = Gate()
@@ -39,7 +39,7 @@ final class TestServer: Sendable {
             await gate.wait()
             return true
         case "fail": throw .errno(ErrorNumber.noDevice)
-        case "big": return .string(String(repeating: "x", count: 1 << 17))
+        case "big": return .string(String(repeating: "x", count: 1 << 16))
         default: throw .methodNotFound
         }
     }

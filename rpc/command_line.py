@@ -1,0 +1,346 @@
+"""What snap_rpc.py and spdk_rpc.py share: commands made from rpc/schema, and the client."""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+from pathlib import Path
+
+SCHEMA = Path(__file__).resolve().parent / "schema"
+# In front of a parameter's name among the arguments: `timeout` is also an option of ours.
+PARAM = "param_"
+
+
+class RPCFailure(Exception):
+    """A text for the user; the command line prints it on standard output and exits with 1."""
+
+
+class Client:
+    """One connection. Answers come in the order of calls, because calls are not pipelined."""
+
+    def __init__(self, address, port=5260, timeout=60.0, retries=0, level=logging.ERROR):
+        self.timeout = timeout
+        self.buffer = ""
+        self.last_id = 0
+        self.logger = logging.getLogger("rpc")
+        self.logger.setLevel(level)
+        for _ in range(retries):
+            try:
+                self.socket = connect(address, port)
+                return
+            except OSError:
+                time.sleep(0.2)
+        try:
+            self.socket = connect(address, port)
+        except OSError as error:
+            raise RPCFailure(f"Error while connecting to {address}\n"
+                             "Is SPDK application running?\n"
+                             f"Error details: {error}") from error
+
+    def call(self, method, params=None):
+        """The result of one call; RPCFailure when the answer is an error."""
+        if self.timeout <= 0:
+            raise RPCFailure(f"Timeout value is invalid: {self.timeout}\n")
+        self.last_id += 1
+        request = make_request(method, params, self.last_id)
+        text = json.dumps(request, indent=2)
+        self.logger.info("Requests:\n%s\n", text)
+        self.socket.sendall(text.encode())
+        try:
+            answer = self.receive()
+        except EOFError as error:
+            if method == "spdk_kill_instance":
+                return {}
+            raise RPCFailure(str(error)) from error
+        self.logger.info("response:\n%s\n", json.dumps(answer, indent=2))
+        if "error" not in answer:
+            return answer["result"]
+        shown = dict(params or {}, method=method, req_id=self.last_id)
+        raise RPCFailure("\n".join(["request:", json.dumps(shown, indent=2),
+                                    "Got JSON-RPC error response", "response:",
+                                    json.dumps(answer["error"], indent=2)]))
+
+    def receive(self):
+        """The next JSON value of the stream."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            self.buffer = self.buffer.lstrip()
+            try:
+                value, end = json.JSONDecoder().raw_decode(self.buffer)
+                self.buffer = self.buffer[end:]
+                return value
+            except ValueError:
+                pass
+            try:
+                self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                data = self.socket.recv(65536)
+            except (TimeoutError, socket.timeout) as error:
+                raise RPCFailure(
+                    f"Timeout while waiting for response:\n{self.buffer}\n") from error
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise EOFError(f"Connection closed with partial response:\n{self.buffer}\n")
+            self.buffer += data.decode()
+
+
+class DryRun:
+    """Shows requests instead of sending them."""
+
+    def __init__(self):
+        self.last_id = 0
+
+    def call(self, method, params=None):
+        self.last_id += 1
+        print("Request:\n" + json.dumps(make_request(method, params, self.last_id), indent=2))
+        raise Skipped
+
+
+class Skipped(Exception):
+    """There is no answer to print."""
+
+
+def make_request(method, params, number):
+    request = {"jsonrpc": "2.0", "method": method, "id": number}
+    if params:
+        request["params"] = params
+    return request
+
+
+def connect(address, port):
+    """IPv4 and IPv6 literals are TCP; anything else is a path that must exist."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, address)
+        except OSError:
+            continue
+        stream = socket.socket(family, socket.SOCK_STREAM)
+        stream.connect((address, port))
+        return stream
+    if not os.path.exists(address):
+        raise OSError(f"Invalid or non-existing address: '{address}'")
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    stream.connect(address)
+    return stream
+
+
+def load_methods(families):
+    """The methods of these families, in the order of the reference."""
+    methods = []
+    for path in sorted(SCHEMA.glob("*.json")):
+        group = json.loads(path.read_text())
+        if group["family"] in families:
+            methods += [dict(method, family=group["family"]) for method in group["methods"]]
+    return methods
+
+
+def add_method(commands, method):
+    """A command for one method. Its function takes client and arguments and prints the result."""
+    example = f"%(prog)s {method['example']['arguments']}".strip()
+    parser = commands.add_parser(
+        method["name"], help=method["summary"], description=method["summary"],
+        epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter)
+    for param in method["params"]:
+        if "cli" in param:
+            add_argument(parser, param, method["family"])
+
+    def run(client, args):
+        show(client.call(method["name"], collect(method, args)), method["result"]["print"])
+
+    parser.set_defaults(run=run)
+
+
+def add_argument(parser, param, family):
+    cli = param["cli"]
+    settings = {"help": param["summary"].replace("%", "%%")}
+    if param["type"] == "bool":
+        return add_flag(parser, param, family, settings)
+    if param["type"] in ("u8", "u16", "u32", "u64", "i32"):
+        settings["type"] = int
+    elif param["type"] == "strs":
+        settings["type"] = lambda text: text.split(",")
+    if "enum" in param:
+        settings["choices"] = param["enum"]
+    if isinstance(cli, list):
+        if "choices" not in settings:
+            settings["metavar"] = param["name"].upper()
+        required = param.get("required", False)
+        parser.add_argument(*cli, dest=PARAM + param["name"], required=required, **settings)
+    elif isinstance(cli, dict):
+        parser.add_argument(PARAM + param["name"], metavar=cli["position"], type=float,
+                            help="size in MiB")
+    else:
+        if not param.get("required"):
+            settings["nargs"] = "?"
+        parser.add_argument(PARAM + param["name"], metavar=cli, **settings)
+
+
+def add_flag(parser, param, family, settings):
+    """SPDK's own flags are sent as false when they are not given, SNAP's are left out."""
+    cli = param["cli"]
+    if isinstance(cli, list):
+        parser.add_argument(*cli, dest=PARAM + param["name"], action="store_true",
+                            default=False if family == "spdk" else None, **settings)
+        return
+    group = parser.add_mutually_exclusive_group(required=param.get("required", False))
+    default = False if param.get("sends_false") else None
+    settings.update(dest=PARAM + param["name"], default=default)
+    group.add_argument(*cli["on"], action="store_true", **settings)
+    group.add_argument(*cli["off"], action="store_false", **settings)
+
+
+def collect(method, args):
+    """The params of a call: what was given, converted where the command line has other units."""
+    params = {}
+    for param in method["params"]:
+        cli = param.get("cli")
+        value = getattr(args, PARAM + param["name"], None)
+        if value is None:
+            continue
+        if isinstance(cli, dict) and cli.get("convert") == "mebibytes_to_blocks":
+            # The service refuses a block size of 0 with its own words.
+            value = int(value * 1024 * 1024 // max(getattr(args, PARAM + "block_size"), 1))
+        params[param["name"]] = value
+    return params
+
+
+def show(result, kind):
+    """Prints a result: as SPDK's rpc.py does for its methods, as snap_rpc.py for SNAP's."""
+    if kind == "dict":
+        print(json.dumps(result, indent=2))
+    elif kind == "json":
+        print(json.dumps(result, indent=2).strip('"'))
+    elif kind == "array":
+        print(" ".join(shlex.quote(item) for item in result))
+    elif kind == "snap" and result is not True:
+        print(result if isinstance(result, str) else json.dumps(result, indent=2))
+
+
+def make_parser(description):
+    """The options before the command. `commands` takes the commands."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("-s", dest="address", default="/var/tmp/spdk.sock",
+                        help="path of the RPC socket, or an IP address")
+    parser.add_argument("-p", dest="port", type=int, default=5260, help="TCP port (5260)")
+    parser.add_argument("-t", dest="timeout", type=float, default=60.0,
+                        help="seconds to wait for an answer (60)")
+    parser.add_argument("-r", dest="retries", type=int, default=0,
+                        help="tries to connect again, 0.2 s apart (0)")
+    parser.add_argument("-v", dest="verbose", action="store_const", const="INFO",
+                        default="ERROR", help="show requests and answers")
+    parser.add_argument("--verbose", choices=["DEBUG", "INFO", "ERROR"], help="level to show")
+    parser.add_argument("--dry-run", action="store_true", help="show the request, send nothing")
+    parser.add_argument("--server", action="store_true",
+                        help="run lines of standard input, each followed by **STATUS=0 or 1")
+    return parser, parser.add_subparsers(title="methods", metavar="METHOD", dest="command")
+
+
+def split_commands(text):
+    """The commands of one argument: `a b; c "d;e"` is [a, b] and [c, d;e]."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";")
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    commands = [[]]
+    for token in lexer:
+        if set(token) == {";"}:
+            commands.append([])
+        else:
+            commands[-1].append(token)
+    return [command for command in commands if command]
+
+
+def run_script(parser, client, commands):
+    """Runs (text, words) one after the other; the first that fails ends the script."""
+    executed = []
+    for text, words in commands:
+        executed.append(text)
+        if not words or words[0].startswith("#"):
+            continue
+        args = parser.parse_args(words)
+        try:
+            args.run(client, args)
+        except RPCFailure as failure:
+            print("Exception:")
+            print("\n".join(executed).strip() + " <<<")
+            raise
+        except Skipped:
+            pass
+
+
+def run_server(parser):
+    """Runs each line of standard input with a connection of its own (for bash's coproc)."""
+    for line in sys.stdin:
+        status = 1
+        try:
+            args = parser.parse_args(shlex.split(line))
+            args.run(make_client(args), args)
+            status = 0
+        except RPCFailure as failure:
+            print(failure)
+        except SystemExit:
+            pass
+        print(f"**STATUS={status}", flush=True)
+
+
+def make_client(args):
+    if args.dry_run:
+        return DryRun()
+    return Client(args.address, args.port, args.timeout, args.retries, args.verbose)
+
+
+def main(parser, arguments):
+    """Runs one command, several in one argument, or those on standard input."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    options, script = separate_script(parser, arguments)
+    args = parser.parse_args(options)
+    if args.server:
+        run_server(parser)
+        return 0
+    if script is None and args.command is None:
+        if sys.stdin.isatty():
+            parser.print_help()
+            return 1
+        lines = [line.rstrip() for line in sys.stdin if line.strip()]
+        # A comment may hold quotes that do not match.
+        script = [(line, [] if line.startswith("#") else shlex.split(line)) for line in lines]
+    try:
+        client = make_client(args)
+        if script is not None:
+            run_script(parser, client, script)
+        else:
+            args.run(client, args)
+    except Skipped:
+        pass
+    except RPCFailure as failure:
+        print(failure)
+        return 1
+    return 0
+
+
+def separate_script(parser, arguments):
+    """Takes a last argument of several words as a script: `snap_rpc.py -s S "a b; c"`."""
+    if arguments and any(mark in arguments[-1] for mark in " ;\n"):
+        try:
+            with_value = {"-s", "-p", "-t", "-r", "--verbose"}
+            before = arguments[:-1]
+            is_value = len(before) > 0 and before[-1] in with_value
+            if not is_value and not names_command(before, with_value):
+                words = split_commands(arguments[-1])
+                return before, [(shlex.join(command), command) for command in words]
+        except ValueError as error:
+            parser.error(str(error))
+    return arguments, None
+
+
+def names_command(arguments, with_value):
+    """Whether a command stands among `arguments`, which then are all its own."""
+    previous = ""
+    for argument in arguments:
+        if not argument.startswith("-") and previous not in with_value:
+            return True
+        previous = argument
+    return False

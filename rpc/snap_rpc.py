@@ -1,0 +1,17 @@
+#!/usr/bin/env python3
+"""Calls the methods of a SNAP service, and those of SPDK on the same socket.
+
+    snap_rpc.py -s /var/tmp/spdk.sock emulation_function_list --all
+    snap_rpc.py "bdev_malloc_create 64 512; bdev_list"
+    snap_rpc.py < snap_rpc_init.conf
+"""
+
+import sys
+
+from command_line import add_method, load_methods, main, make_parser
+
+if __name__ == "__main__":
+    parser, commands = make_parser("Calls the methods of a SNAP service.")
+    for method in load_methods(["snap", "spdk"]):
+        add_method(commands, method)
+    sys.exit(main(parser, sys.argv[1:]))
