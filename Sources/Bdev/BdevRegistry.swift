@@ -3,8 +3,8 @@ internal import Synchronization
 
 /// The block devices of a service, by name and in order of creation.
 ///
-/// Virtual devices may be defined before their base exists. They appear with it, go away with it and
-/// come back with the next device of that name, until they are removed by name.
+/// Virtual devices may be defined before their base exists. They appear with it, go away with it
+/// and come back with the next device of that name, until they are removed by name.
 public final class BdevRegistry: Sendable {
     public enum Change: Equatable, Sendable {
         case registered(String)
@@ -66,7 +66,8 @@ public final class BdevRegistry: Sendable {
 
     // MARK: Add and remove
 
-    /// Adds a device, then every virtual device that waits for it. EEXIST: a name or alias is taken.
+    /// Adds a device, then every virtual device that waits for it. EEXIST: a name or alias is
+    /// taken.
     public func add(_ device: BlockDevice) throws(BdevError) {
         let isDefined = state.withLock { $0.definitions.contains { $0.name == device.name } }
         if isDefined { throw .exists(device.name) }
