@@ -74,7 +74,9 @@ let package = Package(
         // 7: the interface
         module(
             "ControlAPI",
-            ["JSONRPC", "Platform", "Hardware", "Bdev", "VirtioBlk", "Emulation", logging]),
+            [
+                "JSONRPC", "Platform", "Memory", "Hardware", "Bdev", "VirtioBlk", "Emulation", logging,
+            ]),
         // 8: commands
         command(
             "snap_service",
@@ -96,6 +98,11 @@ let package = Package(
         tests("MemoryTests", ["Platform", "Memory"]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
         tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
-        tests("ControlAPITests", ["ControlAPI", "JSONRPC", "Platform", logging]),
+        tests(
+            "ControlAPITests",
+            [
+                "ControlAPI", "JSONRPC", "Platform", "Memory", "Reactor", "Hardware", "Bdev",
+                "Emulation", logging,
+            ]),
     ]
 )
