@@ -3,8 +3,8 @@ internal import Synchronization
 
 /// The block devices of a service, by name and in order of creation.
 ///
-/// Virtual devices may be defined before their base exists. They appear with it, go away with it and
-/// come back with the next device of that name, until they are removed by name.
+/// Virtual devices may be defined before their base exists. They appear with it, go away with it
+/// and come back with the next device of that name, until they are removed by name.
 public final class BdevRegistry: Sendable {
     public enum Change: Equatable, Sendable {
         case registered(String)
@@ -66,7 +66,8 @@ public final class BdevRegistry: Sendable {
 
     // MARK: Add and remove
 
-    /// Adds a device, then every virtual device that waits for it. EEXIST: a name or alias is taken.
+    /// Adds a device, then every virtual device that waits for it. EEXIST: a name or alias is
+    /// taken.
     public func add(_ device: BlockDevice) throws(BdevError) {
         let isDefined = state.withLock { $0.definitions.contains { $0.name == device.name } }
         if isDefined { throw .exists(device.name) }
@@ -74,13 +75,16 @@ public final class BdevRegistry: Sendable {
         attachDefinitions(to: device)
     }
 
-    private func register(_ device: BlockDevice) throws(BdevError) {
+    private func register(
+        _ device: BlockDevice, holding base: BlockDeviceUse? = nil
+    ) throws(BdevError) {
         if device.name.isEmpty { throw .invalid("a bdev name has at least one character") }
         let names = [device.name] + device.aliases
         let taken: String? = state.withLock { state in
             if let taken = names.first(where: { state.byName[$0] != nil }) { return taken }
             for name in names { state.byName[name] = device }
             state.devices.append(device)
+            state.holds[device.name] = base
             return nil
         }
         if let taken { throw .exists(taken) }
@@ -135,6 +139,8 @@ public final class BdevRegistry: Sendable {
         do throws(BdevError) {
             return try attach(definition, to: base)
         } catch {
+            // Whoever added the base at the same time may have made it.
+            if let made = try? device(definition.name) { return made }
             state.withLock { $0.definitions.removeAll { $0.name == definition.name } }
             throw error
         }
@@ -166,23 +172,18 @@ public final class BdevRegistry: Sendable {
     private func attach(
         _ definition: VirtualDevice, to base: BlockDevice
     ) throws(BdevError) -> BlockDevice {
-        let hold = try base.open(for: definition.name, claims: definition.claimsBase) {
+        let hold = try base.open(for: definition.claimant, claims: true) {
             [weak self] event in
             self?.baseChanged(event, under: definition.name)
         }
-        do throws(BdevError) {
-            let device = BlockDevice(
-                name: definition.name, uuid: definition.uuid,
-                backend: try definition.makeBackend(base))
-            state.withLock { $0.holds[definition.name] = hold }
-            try register(device)
-            attachDefinitions(to: device)
-            return device
-        } catch {
-            state.withLock { _ = $0.holds.removeValue(forKey: definition.name) }
-            hold.close()
-            throw error
-        }
+        let device = BlockDevice(
+            name: definition.name, uuid: definition.uuid,
+            backend: try definition.makeBackend(base))
+        try register(device, holding: hold)
+        // The base told its users before this one could be found.
+        if base.isLeaving { baseChanged(.removed, under: device.name) }
+        attachDefinitions(to: device)
+        return device
     }
 
     private func baseChanged(_ event: BlockDeviceEvent, under name: String) {

@@ -26,6 +26,8 @@ public final class BlockDevice: Sendable {
         var channels: [ChannelCounters] = []
         /// Sums of the channels that have closed.
         var retired = IOStatistics()
+        /// Nil while the queue depth is not sampled.
+        var queueDepth: QueueDepthFigures?
         /// What the sums were at the last reset.
         var baseline = IOStatistics()
 
@@ -76,6 +78,14 @@ public final class BlockDevice: Sendable {
             blockByteCount: blockByteCount, blockCount: blockCount.load(ordering: .relaxed))
     }
 
+    /// Whether it is going away, or gone.
+    var isLeaving: Bool {
+        state.withLock { state in
+            if case .present = state.phase { return false }
+            return true
+        }
+    }
+
     public var isClaimed: Bool { state.withLock { $0.users.contains(where: \.claims) } }
     public var users: [String] { state.withLock { $0.users.map(\.name) } }
 
@@ -85,7 +95,7 @@ public final class BlockDevice: Sendable {
     ///
     /// - Parameters:
     ///   - user: names it in messages: `nvme controller "c1" namespace 1`.
-    ///   - claims: whether it may be the only claiming user; EPERM when another has the claim.
+    ///   - claims: whether nobody else may claim the device; EPERM when another user has.
     ///   - onEvent: called from any thread, without a lock held, until the use is closed.
     public func open(
         for user: String, claims: Bool = false,
@@ -93,7 +103,7 @@ public final class BlockDevice: Sendable {
     ) throws(BdevError) -> BlockDeviceUse {
         let result: Result<UInt64, BdevError> = state.withLock { state in
             guard case .present = state.phase else { return .failure(.unknown(name)) }
-            if claims, let owner = state.users.first(where: \.claims) {
+            if claims, let owner = state.users.first(where: { $0.claims && $0.name != user }) {
                 let reason = "bdev \"\(name)\" is claimed by \(owner.name)"
                 return .failure(BdevError(ErrorNumber.notPermitted, reason))
             }
@@ -198,12 +208,27 @@ public final class BlockDevice: Sendable {
         }
     }
 
-    /// Requests under way now, over all channels.
-    public var queueDepth: Int {
+    /// Starts sampling the queue depth afresh; 0 stops it. Whoever sets a period calls
+    /// `sampleQueueDepth` in that rhythm.
+    public func setQueueDepthPeriod(microseconds: UInt64) {
         state.withLock { state in
-            state.channels.reduce(0) { $0 + $1.outstanding.load(ordering: .relaxed) }
+            state.queueDepth =
+                microseconds == 0 ? nil : QueueDepthFigures(periodMicroseconds: microseconds)
         }
     }
+
+    /// Counts the requests under way now, over all channels.
+    public func sampleQueueDepth() {
+        state.withLock { state in
+            let depth = state.channels.reduce(0) {
+                $0 + $1.outstanding.load(ordering: .relaxed)
+            }
+            state.queueDepth?.add(queueDepth: UInt64(depth))
+        }
+    }
+
+    /// Nil while the queue depth is not sampled.
+    public var queueDepthFigures: QueueDepthFigures? { state.withLock { $0.queueDepth } }
 
     public var rateLimits: RateLimits {
         get { limiter.limits }
@@ -213,8 +238,7 @@ public final class BlockDevice: Sendable {
     /// The latency histogram; nil while it has never been switched on.
     public var latencyHistogram: LatencyHistogram? { histogram.histogram }
 
-    /// Starts measuring latencies afresh, of `operation` or of all; nil fields of a running
-    /// measurement are replaced.
+    /// Starts measuring latencies afresh, of `operation` or of all.
     public func startHistogram(of operation: BlockOperation? = nil) {
         histogram.start(of: operation)
     }

@@ -41,12 +41,14 @@ public struct BoundedArray<Element: BitwiseCopyable>: ~Copyable {
 
     public subscript(index: Int) -> Element {
         get {
-            precondition(index >= 0 && index < count, "index past the end")
+            precondition(
+                UInt(bitPattern: index) < UInt(bitPattern: count), "index past the end")
             return unsafe storage[index]
         }
-        set {
-            precondition(index >= 0 && index < count, "index past the end")
-            unsafe storage[index] = newValue
+        _modify {
+            precondition(
+                UInt(bitPattern: index) < UInt(bitPattern: count), "index past the end")
+            yield unsafe &storage[index]
         }
     }
 }

@@ -1,33 +1,39 @@
 /// Hands out the numbers 0 ..< capacity, each to one user at a time, the last returned first.
-@safe
 public struct SlotPool: ~Copyable {
-    private var free: BoundedArray<UInt32>
-    private var isTaken: FixedTable<Bool>
+    private static let none = UInt32.max
+    private static let taken = UInt32.max - 1
+
+    /// By slot: the next free one, or that it is taken.
+    private var links: FixedTable<UInt32>
+    private var firstFree: UInt32
+    public private(set) var takenCount = 0
 
     public init(capacity: Int) {
-        free = BoundedArray(capacity: capacity)
-        isTaken = FixedTable(count: capacity, repeating: false)
-        for slot in stride(from: capacity - 1, through: 0, by: -1) { free.append(UInt32(slot)) }
+        precondition(capacity > 0 && capacity < Int(SlotPool.taken))
+        links = FixedTable(count: capacity, repeating: SlotPool.none)
+        for slot in 0..<capacity - 1 { links[slot] = UInt32(slot + 1) }
+        firstFree = 0
     }
 
-    public var capacity: Int { free.capacity }
-    public var freeCount: Int { free.count }
-    public var takenCount: Int { free.capacity &- free.count }
+    public var capacity: Int { links.count }
+    public var freeCount: Int { links.count &- takenCount }
 
     /// A free slot; nil when all are taken.
     public mutating func take() -> UInt32? {
-        if free.isEmpty { return nil }
-        let slot = free[free.count &- 1]
-        free.removeLast()
-        isTaken[Int(slot)] = true
+        let slot = firstFree
+        if slot == SlotPool.none { return nil }
+        firstFree = links[Int(slot)]
+        links[Int(slot)] = SlotPool.taken
+        takenCount &+= 1
         return slot
     }
 
     public mutating func giveBack(_ slot: UInt32) {
-        precondition(isTaken[Int(slot)], "slot given back twice")
-        isTaken[Int(slot)] = false
-        free.append(slot)
+        precondition(links[Int(slot)] == SlotPool.taken, "slot given back twice")
+        links[Int(slot)] = firstFree
+        firstFree = slot
+        takenCount &-= 1
     }
 
-    public func isTaken(_ slot: UInt32) -> Bool { isTaken[Int(slot)] }
+    public func isTaken(_ slot: UInt32) -> Bool { links[Int(slot)] == SlotPool.taken }
 }

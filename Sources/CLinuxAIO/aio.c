@@ -86,8 +86,8 @@ void aio_sync(struct aio_queue *queue, uint32_t slot, int descriptor) {
 void aio_submit(struct aio_queue *queue) {
     uint32_t done = 0;
     while (done < queue->prepared) {
-        long taken =
-            syscall(SYS_io_submit, queue->context, (long)(queue->prepared - done), queue->list + done);
+        long left = (long)(queue->prepared - done);
+        long taken = syscall(SYS_io_submit, queue->context, left, queue->list + done);
         if (taken >= 0) {
             done += (uint32_t)taken;
             continue;

@@ -82,6 +82,18 @@ public final class HostMemory: @unchecked Sendable {
         return nil
     }
 
+    /// The region around `address`, for looking into again and again.
+    public func window(at address: UInt64) -> HostWindow? {
+        for index in 0..<regions.count {
+            let start = unsafe entries[index].guestStart
+            let length = unsafe entries[index].byteCount
+            if address &- start < length {
+                return unsafe HostWindow(start: start, length: length, base: entries[index].base)
+            }
+        }
+        return nil
+    }
+
     /// A view of ring memory given by front-end address; nil unless it lies in one region whole.
     public func shared(atUserAddress address: UInt64, byteCount: Int) -> SharedBytes? {
         for region in regions {

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Synchronization
 
 /// A run of bytes in a mapped memory, laid out as an iovec (readv(2)).
 ///
@@ -14,6 +15,10 @@ public struct HostSegment: BitwiseCopyable, @unchecked Sendable {
         unsafe self.base = unsafe base
         length = byteCount
     }
+
+    /// No bytes at all.
+    public static let empty = unsafe HostSegment(
+        base: UnsafeMutableRawPointer(bitPattern: 64).unsafelyUnwrapped, byteCount: 0)
 
     public var byteCount: Int { length }
 
@@ -39,6 +44,34 @@ public struct HostSegment: BitwiseCopyable, @unchecked Sendable {
     public func load<Value: BitwiseCopyable>(_ type: Value.Type, at offset: Int = 0) -> Value {
         precondition(offset >= 0 && offset <= length &- MemoryLayout<Value>.size)
         return unsafe (base + offset).loadUnaligned(as: type)
+    }
+
+    /// Sixteen bytes as two words, each read once: what the host writes meanwhile cannot be seen
+    /// twice.
+    public func loadPair() -> (low: UInt64, high: UInt64) {
+        precondition(length >= 16)
+        if address & 7 == 0 {
+            let words = unsafe base.assumingMemoryBound(to: Atomic<UInt64>.self)
+            return unsafe (
+                words[0].load(ordering: .relaxed), words[1].load(ordering: .relaxed)
+            )
+        }
+        return loadUnalignedPair()
+    }
+
+    @inline(never)
+    private func loadUnalignedPair() -> (low: UInt64, high: UInt64) {
+        var pair: (UInt64, UInt64) = (0, 0)
+        for index in 0..<16 {
+            let byte = unsafe (base + index).assumingMemoryBound(to: Atomic<UInt8>.self)
+                .pointee.load(ordering: .relaxed)
+            if index < 8 {
+                pair.0 |= UInt64(byte) << (8 * UInt64(index))
+            } else {
+                pair.1 |= UInt64(byte) << (8 * UInt64(index - 8))
+            }
+        }
+        return pair
     }
 
     public func store<Value: BitwiseCopyable>(_ value: Value, at offset: Int = 0) {

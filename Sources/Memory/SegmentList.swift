@@ -89,11 +89,42 @@ public struct SegmentList: BitwiseCopyable, @unchecked Sendable {
     @unsafe public var pointer: UnsafeMutablePointer<HostSegment> { unsafe first }
 }
 
+/// A view of a `SegmentArena`: the places that scatter lists are written to. Valid while it lives.
+@safe
+public struct SegmentSpace: BitwiseCopyable, @unchecked Sendable {
+    // Sendable: as HostSegment.
+    private let storage: UnsafeMutablePointer<HostSegment>
+    public let capacity: Int
+
+    @unsafe init(storage: UnsafeMutablePointer<HostSegment>, capacity: Int) {
+        unsafe self.storage = unsafe storage
+        self.capacity = capacity
+    }
+
+    public subscript(index: Int) -> HostSegment {
+        get {
+            precondition(
+                UInt(bitPattern: index) < UInt(bitPattern: capacity), "segment past the end")
+            return unsafe storage[index]
+        }
+        nonmutating set {
+            precondition(
+                UInt(bitPattern: index) < UInt(bitPattern: capacity), "segment past the end")
+            unsafe storage[index] = newValue
+        }
+    }
+
+    public func list(at start: Int, count: Int) -> SegmentList {
+        precondition(start >= 0 && count >= 0 && start <= capacity &- count)
+        return unsafe SegmentList(first: storage + start, count: count)
+    }
+}
+
 /// Storage for scatter lists, made once.
 @safe
 public struct SegmentArena: ~Copyable {
     private let storage: UnsafeMutablePointer<HostSegment>
-    public let capacity: Int
+    private let capacity: Int
 
     public init(capacity: Int) {
         precondition(capacity > 0)
@@ -103,19 +134,14 @@ public struct SegmentArena: ~Copyable {
 
     deinit { unsafe storage.deallocate() }
 
+    public var space: SegmentSpace { unsafe SegmentSpace(storage: storage, capacity: capacity) }
+
     public subscript(index: Int) -> HostSegment {
-        get {
-            precondition(index >= 0 && index < capacity, "segment past the end")
-            return unsafe storage[index]
-        }
-        nonmutating set {
-            precondition(index >= 0 && index < capacity, "segment past the end")
-            unsafe storage[index] = newValue
-        }
+        get { space[index] }
+        nonmutating set { space[index] = newValue }
     }
 
     public func list(at start: Int, count: Int) -> SegmentList {
-        precondition(start >= 0 && count >= 0 && start <= capacity &- count)
-        return unsafe SegmentList(first: storage + start, count: count)
+        space.list(at: start, count: count)
     }
 }

@@ -100,12 +100,19 @@ extension BlockQueue {
 struct Replay {
     private var heads: [UInt16] = []
     private var index = 0
+    private(set) var isEmpty = true
 
-    init(heads: [UInt16] = []) { self.heads = heads }
+    init(heads: [UInt16] = []) {
+        self.heads = heads
+        isEmpty = heads.isEmpty
+    }
 
-    var isEmpty: Bool { index == heads.count }
-    var next: UInt16? { isEmpty ? nil : heads[index] }
-    mutating func advance() { index += 1 }
+    /// The next of them; there is one.
+    var next: UInt16 { heads[index] }
+    mutating func advance() {
+        index += 1
+        isEmpty = index == heads.count
+    }
 }
 
 extension InflightLog {

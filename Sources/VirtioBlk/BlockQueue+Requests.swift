@@ -7,91 +7,108 @@ internal import Memory
 extension BlockQueue {
     /// Takes chains off the ring until the batch is full or nothing is left.
     mutating func fetch() throws(QueueFault) {
+        var chain = Chain()
         while !batch.isFull {
+            if startPlain() { continue }
             // Reserved before the chain is taken: running out means waiting, never losing.
             guard let slot = freeSlots.take() else { return }
-            guard let chain = try nextChain(for: slot) else {
+            var run = room.shortRun(of: slot)
+            var longRun = Slot.noLongRun
+            let isThere: Bool
+            do throws(QueueFault) {
+                let mark = ring.position
+                isThere = try take(&chain, into: run)
+                if isThere && chain.flaw == .tooLong {
+                    guard let long = try takeLong(&chain, from: mark) else {
+                        freeSlots.giveBack(slot)
+                        return
+                    }
+                    run = room.longRun(long)
+                    longRun = long
+                }
+            } catch {
+                freeSlots.giveBack(slot)
+                throw error
+            }
+            guard isThere else {
                 freeSlots.giveBack(slot)
                 return
             }
+            if replay.isEmpty == false { replay.advance() }
             turn.received &+= 1
             if log != nil { log?.began(chain.id) }
             if isInOrder { _ = arrivals.push(slot) }
-            start(chain, slot)
-        }
-    }
-
-    /// The next chain, its segments in the short run of `slot` or, when they are many, a long one.
-    private mutating func nextChain(for slot: UInt32) throws(QueueFault) -> Chain? {
-        let mark = ring.position
-        let start = room.shortStart(slot)
-        do {
-            guard let chain = try take(at: start, limit: SegmentRoom.shortLength) else {
-                return nil
-            }
-            slots[Int(slot)].longRun = Slot.noLongRun
-            guard chain.flaw == .tooLong else { return chain }
-            ring.rewind(to: mark)
-            guard let run = room.takeLong() else { return nil }
-            slots[Int(slot)].longRun = run
-            return try take(at: room.longStart(run), limit: room.longLength)
-        } catch {
-            freeSlots.giveBack(slot)
-            throw error
+            start(chain, slot, in: run, longRun: longRun)
         }
     }
 
     /// From the replay list of a predecessor first, then from the ring.
-    private mutating func take(at start: Int, limit: Int) throws(QueueFault) -> Chain? {
-        if let head = replay.next {
-            let chain = try ring.collectSplit(head: head, into: room.arena, at: start, limit: limit)
-            if chain.flaw != .tooLong || limit == room.longLength { replay.advance() }
-            return chain
+    @inline(__always)
+    private mutating func take(
+        _ chain: inout Chain, into run: SegmentRun
+    ) throws(QueueFault) -> Bool {
+        if replay.isEmpty { return try ring.next(&chain, into: run) }
+        try ring.collectSplit(head: replay.next, &chain, into: run)
+        return true
+    }
+
+    /// Takes the chain at `mark` again, into a long run. Nil when all long runs are in use: the
+    /// chain stays on the ring.
+    @inline(never)
+    private mutating func takeLong(
+        _ chain: inout Chain, from mark: VirtqueuePosition
+    ) throws(QueueFault) -> UInt32? {
+        ring.rewind(to: mark)
+        guard let long = room.takeLong() else { return nil }
+        do throws(QueueFault) {
+            // The driver may have taken it back meanwhile; then there is nothing to serve.
+            guard try take(&chain, into: room.longRun(long)) else {
+                room.giveBackLong(long)
+                return nil
+            }
+            return long
+        } catch {
+            room.giveBackLong(long)
+            throw error
         }
-        return try ring.next(into: room.arena, at: start, limit: limit)
     }
 
-    private func segmentStart(_ slot: UInt32) -> Int {
-        let run = slots[Int(slot)].longRun
-        return run == Slot.noLongRun ? room.shortStart(slot) : room.longStart(run)
-    }
-
-    private mutating func start(_ chain: Chain, _ slot: UInt32) {
-        slots[Int(slot)].chain = chain
-        slots[Int(slot)].written = 0
-        slots[Int(slot)].isFinished = false
-        let start = segmentStart(slot)
-        guard chain.flaw == .none,
-            let parts = RequestParts.split(chain, in: room.arena, at: start)
-        else { return refuse(chain, slot, at: start) }
-        slots[Int(slot)].status = parts.status
+    @inline(__always)
+    private mutating func start(
+        _ chain: Chain, _ slot: UInt32, in run: SegmentRun, longRun: UInt32
+    ) {
+        guard chain.flaw == .none, let parts = RequestParts.split(chain, in: run) else {
+            return refuse(chain, slot, in: run, longRun: longRun)
+        }
+        var entry = Slot(
+            id: chain.id, descriptorCount: chain.descriptorCount, status: parts.status,
+            longRun: longRun)
         switch parser.parse(parts) {
         case .transfer(let operation, let block, let blockCount, let segments):
-            if operation == .read { slots[Int(slot)].written = UInt32(segments.byteCount) }
-            count(operation, segments)
+            switch operation {
+            case .read:
+                turn.reads &+= 1
+                turn.bytesDirect &+= UInt64(parts.inputByteCount)
+                entry.written = UInt32(truncatingIfNeeded: parts.inputByteCount)
+            case .write:
+                turn.writes &+= 1
+                turn.bytesDirect &+= UInt64(parts.outputByteCount)
+            case .flush: turn.flushes &+= 1
+            case .unmap, .writeZeroes: turn.others &+= 1
+            }
+            slots[Int(slot)] = entry
             batch.append(
                 BlockRequest(
                     operation, tag: slot, block: block, blockCount: blockCount, segments: segments))
         case .identify(let target):
             turn.others &+= 1
-            slots[Int(slot)].written = identify(into: target)
+            entry.written = identify(into: target)
+            slots[Int(slot)] = entry
             finish(slot, status: UInt8(VIRTIO_BLK_STATUS_OK))
         case .refused(let status):
             turn.refusals &+= 1
+            slots[Int(slot)] = entry
             finish(slot, status: status)
-        }
-    }
-
-    private mutating func count(_ operation: BlockOperation, _ segments: SegmentList) {
-        switch operation {
-        case .read:
-            turn.reads &+= 1
-            turn.bytesDirect &+= UInt64(segments.byteCount)
-        case .write:
-            turn.writes &+= 1
-            turn.bytesDirect &+= UInt64(segments.byteCount)
-        case .flush: turn.flushes &+= 1
-        case .unmap, .writeZeroes: turn.others &+= 1
         }
     }
 
@@ -112,24 +129,30 @@ extension BlockQueue {
     }
 
     /// A chain that cannot be a request: an error status where one can go, else just returned.
-    private mutating func refuse(_ chain: Chain, _ slot: UInt32, at start: Int) {
+    @inline(never)
+    private mutating func refuse(
+        _ chain: Chain, _ slot: UInt32, in run: SegmentRun, longRun: UInt32
+    ) {
         turn.refusals &+= 1
-        let limit =
-            slots[Int(slot)].longRun == Slot.noLongRun
-            ? SegmentRoom.shortLength : room.longLength
-        let stored = chain.flaw == .tooLong ? limit : chain.segmentCount
-        guard chain.endsWritable, stored > 0 else {
-            slots[Int(slot)].status = room.arena[start].part(at: 0, byteCount: 0)
-            return finish(slot, status: UInt8(VIRTIO_BLK_STATUS_IOERR))
-        }
-        let last = room.arena[start &+ stored &- 1]
-        slots[Int(slot)].status = last.part(at: last.byteCount &- 1, byteCount: 1)
+        let stored = chain.flaw == .tooLong ? run.limit : chain.segmentCount
+        let last = run.arena[run.start &+ max(0, stored &- 1)]
+        let hasStatus = chain.endsWritable && stored > 0 && last.byteCount > 0
+        slots[Int(slot)] = Slot(
+            id: chain.id, descriptorCount: chain.descriptorCount,
+            status: hasStatus
+                ? last.part(at: last.byteCount &- 1, byteCount: 1) : HostSegment.empty,
+            longRun: longRun)
         finish(slot, status: UInt8(VIRTIO_BLK_STATUS_IOERR))
     }
 
     /// A request has ended.
+    @inline(__always)
     mutating func finish(_ slot: UInt32, status: UInt8) {
-        guard isInOrder else { return answer(slot, status: status) }
+        if isInOrder { finishInOrder(slot, status: status) } else { answer(slot, status: status) }
+    }
+
+    @inline(never)
+    private mutating func finishInOrder(_ slot: UInt32, status: UInt8) {
         slots[Int(slot)].isFinished = true
         slots[Int(slot)].outcome = status
         while let first = arrivals.first, slots[Int(first)].isFinished {
@@ -139,18 +162,17 @@ extension BlockQueue {
     }
 
     /// Puts the answer on the used ring, unless the driver has taken its memory back.
+    @inline(__always)
     private mutating func answer(_ slot: UInt32, status: UInt8) {
         let entry = slots[Int(slot)]
         if phase.answers {
             var written: UInt32 = 0
             if entry.status.byteCount == 1 {
                 entry.status.store(status)
-                written = 1
-                if status == UInt8(VIRTIO_BLK_STATUS_OK) { written &+= entry.written }
+                written = status == UInt8(VIRTIO_BLK_STATUS_OK) ? entry.written &+ 1 : 1
             }
-            if log != nil { log?.ending(entry.chain.id) }
-            ring.use(
-                id: entry.chain.id, descriptorCount: entry.chain.descriptorCount, written: written)
+            if log != nil { log?.ending(entry.id) }
+            ring.use(id: entry.id, descriptorCount: entry.descriptorCount, written: written)
         }
         if entry.longRun != Slot.noLongRun { room.giveBackLong(entry.longRun) }
         freeSlots.giveBack(slot)

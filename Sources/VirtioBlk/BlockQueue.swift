@@ -29,15 +29,24 @@ public struct BlockQueue: ~Copyable {
     }
 
     struct Slot: BitwiseCopyable {
-        var chain: Chain
+        var id: UInt16
+        var descriptorCount: UInt16
+        /// Where the status byte goes; empty when the chain has no place for one.
         var status: HostSegment
         /// Bytes in the writable part when the request succeeds.
         var written: UInt32 = 0
-        var longRun: UInt32 = Slot.noLongRun
+        var longRun: UInt32
         var outcome: UInt8 = 0
         var isFinished = false
 
         static let noLongRun = UInt32.max
+
+        init(id: UInt16, descriptorCount: UInt16, status: HostSegment, longRun: UInt32) {
+            self.id = id
+            self.descriptorCount = descriptorCount
+            self.status = status
+            self.longRun = longRun
+        }
     }
 
     var ring: Virtqueue
@@ -89,7 +98,9 @@ public struct BlockQueue: ~Copyable {
         room = SegmentRoom(
             slotCount: size, segmentLimit: Int(configuration.shape.segmentLimit))
         slots = FixedTable(
-            count: size, repeating: Slot(chain: Chain(), status: room.arena[0]))
+            count: size,
+            repeating: Slot(
+                id: 0, descriptorCount: 0, status: .empty, longRun: Slot.noLongRun))
         batch = RequestBatch(capacity: min(size, Self.turnLimit))
         completions = CompletionBatch(capacity: Self.turnLimit)
         arrivals = BoundedQueue(capacity: size)

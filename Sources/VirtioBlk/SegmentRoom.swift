@@ -5,10 +5,11 @@ internal import Memory
 /// for the requests that need one.
 struct SegmentRoom: ~Copyable {
     /// Enough for a header, a status and six pieces of data.
-    static let shortLength = 8
+    private static let shortLength = 8
     private static let longRuns = 16
 
-    let arena: SegmentArena
+    private let arena: SegmentArena
+    let space: SegmentSpace
     let longLength: Int
     private let slotCount: Int
     private var freeLong: SlotPool
@@ -17,17 +18,22 @@ struct SegmentRoom: ~Copyable {
         self.slotCount = slotCount
         longLength = max(64, segmentLimit + 2)
         freeLong = SlotPool(capacity: Self.longRuns)
-        arena = SegmentArena(
-            capacity: slotCount * Self.shortLength + Self.longRuns * longLength)
+        arena = SegmentArena(capacity: slotCount * Self.shortLength + Self.longRuns * longLength)
+        space = arena.space
     }
 
-    func shortStart(_ slot: UInt32) -> Int { Int(slot) &* Self.shortLength }
+    @inline(__always)
+    func shortRun(of slot: UInt32) -> SegmentRun {
+        SegmentRun(arena: space, start: Int(slot) &* Self.shortLength, limit: Self.shortLength)
+    }
+
+    func longRun(_ number: UInt32) -> SegmentRun {
+        SegmentRun(
+            arena: space, start: slotCount &* Self.shortLength &+ Int(number) &* longLength,
+            limit: longLength)
+    }
 
     /// A long run; nil when all are in use.
     mutating func takeLong() -> UInt32? { freeLong.take() }
-    mutating func giveBackLong(_ run: UInt32) { freeLong.giveBack(run) }
-
-    func longStart(_ run: UInt32) -> Int {
-        slotCount &* Self.shortLength &+ Int(run) &* longLength
-    }
+    mutating func giveBackLong(_ number: UInt32) { freeLong.giveBack(number) }
 }

@@ -19,54 +19,53 @@ extension Virtqueue {
     }
 
     mutating func nextPacked(
-        into arena: borrowing SegmentArena, at start: Int, limit: Int
-    ) throws(QueueFault) -> Chain? {
-        guard hasPackedWork() else { return nil }
-        var collector = ChainCollector(start: start, limit: limit)
+        _ chain: inout Chain, into run: SegmentRun
+    ) throws(QueueFault) -> Bool {
+        guard hasPackedWork() else { return false }
+        chain = Chain()
         var index = Int(position.nextAvailable)
         var wrap = position.availableWrap
         var seen = 0
         while true {
             guard seen < size else { throw .endlessChain }
-            let descriptor = descriptors.load(virtio_packed_descriptor.self, at: 16 &* index)
+            guard let descriptor = RingDescriptor(table.entry(at: index)) else {
+                throw .descriptorIndex
+            }
             seen &+= 1
             index &+= 1
             if index == size {
                 index = 0
                 wrap.toggle()
             }
-            collector.chain.id = descriptor.id
-            if Int(descriptor.flags) & VIRTIO_DESC_INDIRECT != 0 {
-                guard seen == 1, Int(descriptor.flags) & VIRTIO_DESC_NEXT == 0 else {
-                    throw .indirectTable
-                }
-                try collectIndirect(descriptor, with: &collector, arena: arena)
+            chain.id = descriptor.id
+            let flags = descriptor.packedFlags
+            if flags & VIRTIO_DESC_INDIRECT != 0 {
+                guard seen == 1, flags & VIRTIO_DESC_NEXT == 0 else { throw .indirectTable }
+                try collectIndirect(descriptor, &chain, into: run)
                 break
             }
-            collector.add(
+            add(
                 address: descriptor.address, length: descriptor.length,
-                isWritable: Int(descriptor.flags) & VIRTIO_DESC_WRITE != 0, memory: memory,
-                arena: arena)
-            if Int(descriptor.flags) & VIRTIO_DESC_NEXT == 0 { break }
+                isWritable: flags & VIRTIO_DESC_WRITE != 0, to: &chain, in: run)
+            if flags & VIRTIO_DESC_NEXT == 0 { break }
         }
-        guard Int(collector.chain.id) < size else { throw .descriptorIndex }
-        collector.chain.descriptorCount = UInt16(seen)
+        guard Int(chain.id) < size else { throw .descriptorIndex }
+        chain.descriptorCount = UInt16(seen)
         position.nextAvailable = UInt16(index)
         position.availableWrap = wrap
-        return collector.chain
+        return true
     }
 
     /// Entries of an indirect table follow one another; only their write flag counts (§2.8.7).
-    private func collectIndirect(
-        _ descriptor: virtio_packed_descriptor, with collector: inout ChainCollector,
-        arena: borrowing SegmentArena
+    private mutating func collectIndirect(
+        _ descriptor: RingDescriptor, _ chain: inout Chain, into run: SegmentRun
     ) throws(QueueFault) {
         let table = try indirectTable(address: descriptor.address, length: descriptor.length)
-        for index in 0..<table.byteCount / 16 {
-            let entry = table.load(virtio_packed_descriptor.self, at: 16 &* index)
-            collector.add(
+        for index in 0..<table.count {
+            guard let entry = RingDescriptor(table.entry(at: index)) else { return }
+            add(
                 address: entry.address, length: entry.length,
-                isWritable: Int(entry.flags) & VIRTIO_DESC_WRITE != 0, memory: memory, arena: arena)
+                isWritable: entry.packedFlags & VIRTIO_DESC_WRITE != 0, to: &chain, in: run)
         }
     }
 

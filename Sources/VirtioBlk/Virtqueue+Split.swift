@@ -5,6 +5,7 @@ internal import Memory
 extension Virtqueue {
     private static let ringOffset = 4  // flags and index come before the entries
 
+    @inline(__always)
     mutating func hasSplitWork() -> Bool {
         if knownAvailable != position.nextAvailable { return true }
         // Pairs with the driver's store of the index after its entries (§2.7.13.1).
@@ -12,56 +13,70 @@ extension Virtqueue {
         return knownAvailable != position.nextAvailable
     }
 
-    mutating func nextSplit(
-        into arena: borrowing SegmentArena, at start: Int, limit: Int
-    ) throws(QueueFault) -> Chain? {
-        guard hasSplitWork() else { return nil }
+    @inline(__always)
+    mutating func nextSplit(_ chain: inout Chain, into run: SegmentRun) throws(QueueFault) -> Bool {
+        guard hasSplitWork() else { return false }
         guard Int(knownAvailable &- position.nextAvailable) <= size else { throw .availableIndex }
         let entry = Int(position.nextAvailable) & (size &- 1)
         let head = driverArea.loadRelaxed16(at: Virtqueue.ringOffset &+ 2 &* entry)
         guard Int(head) < size else { throw .descriptorIndex }
-        let chain = try collectSplit(head: head, into: arena, at: start, limit: limit)
+        try collectSplit(head: head, &chain, into: run)
         position.nextAvailable &+= 1
-        return chain
+        return true
     }
 
-    func collectSplit(
-        head: UInt16, into arena: borrowing SegmentArena, at start: Int, limit: Int
-    ) throws(QueueFault) -> Chain {
-        var collector = ChainCollector(start: start, limit: limit)
-        collector.chain.id = head
-        collector.chain.descriptorCount = 1
-        var table = descriptors
-        var entries = size
+    @inline(__always)
+    mutating func collectSplit(
+        head: UInt16, _ chain: inout Chain, into run: SegmentRun
+    ) throws(QueueFault) {
+        chain = Chain()
+        chain.id = head
+        chain.descriptorCount = 1
         var index = Int(head)
         var seen = 0
-        var isIndirect = false
         while true {
-            guard index < entries else { throw .descriptorIndex }
-            guard seen < entries else { throw .endlessChain }
-            // The driver may still change it: this copy is what counts.
-            let descriptor = table.load(virtio_split_descriptor.self, at: 16 &* index)
-            seen &+= 1
-            if Int(descriptor.flags) & VIRTIO_DESC_INDIRECT != 0 {
-                guard !isIndirect, Int(descriptor.flags) & VIRTIO_DESC_NEXT == 0 else {
-                    throw .indirectTable
-                }
-                table = try indirectTable(address: descriptor.address, length: descriptor.length)
-                entries = table.byteCount / 16
-                isIndirect = true
-                index = 0
-                seen = 0
-                continue
+            guard let descriptor = RingDescriptor(table.entry(at: index)) else {
+                throw .descriptorIndex
             }
-            collector.add(
+            guard seen < size else { throw .endlessChain }
+            let flags = descriptor.splitFlags
+            if flags & VIRTIO_DESC_INDIRECT != 0 {
+                return try collectIndirect(descriptor, &chain, into: run)
+            }
+            seen &+= 1
+            add(
                 address: descriptor.address, length: descriptor.length,
-                isWritable: Int(descriptor.flags) & VIRTIO_DESC_WRITE != 0, memory: memory,
-                arena: arena)
-            if Int(descriptor.flags) & VIRTIO_DESC_NEXT == 0 { return collector.chain }
-            index = Int(descriptor.next)
+                isWritable: flags & VIRTIO_DESC_WRITE != 0, to: &chain, in: run)
+            if flags & VIRTIO_DESC_NEXT == 0 { return }
+            index = descriptor.next
         }
     }
 
+    /// The rest of a chain, in a table of its own (§2.7.5.3).
+    private mutating func collectIndirect(
+        _ descriptor: RingDescriptor, _ chain: inout Chain, into run: SegmentRun
+    ) throws(QueueFault) {
+        guard descriptor.splitFlags & VIRTIO_DESC_NEXT == 0 else { throw .indirectTable }
+        let table = try indirectTable(address: descriptor.address, length: descriptor.length)
+        var index = 0
+        var seen = 0
+        while true {
+            guard let entry = RingDescriptor(table.entry(at: index)) else {
+                throw .descriptorIndex
+            }
+            guard seen < table.count else { throw .endlessChain }
+            let flags = entry.splitFlags
+            if flags & VIRTIO_DESC_INDIRECT != 0 { throw .indirectTable }
+            seen &+= 1
+            add(
+                address: entry.address, length: entry.length,
+                isWritable: flags & VIRTIO_DESC_WRITE != 0, to: &chain, in: run)
+            if flags & VIRTIO_DESC_NEXT == 0 { return }
+            index = entry.next
+        }
+    }
+
+    @inline(__always)
     mutating func useSplit(id: UInt16, written: UInt32) {
         let entry = Int(position.nextUsed) & (size &- 1)
         deviceArea.store(

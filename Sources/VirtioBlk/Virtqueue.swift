@@ -12,9 +12,13 @@ public struct Virtqueue: ~Copyable {
     let allowsIndirect: Bool
     let memory: HostMemory
     let descriptors: SharedBytes
+    /// The same memory, for reading whole descriptors.
+    let table: SharedTable
     let driverArea: SharedBytes
     let deviceArea: SharedBytes
     public internal(set) var position: VirtqueuePosition
+    /// Where the last descriptor pointed to.
+    var window = HostWindow()
     /// Split: available index as last read. Entries up to it are there.
     var knownAvailable: UInt16
     /// Used index (split) or entries used since (packed) at the last interrupt decision.
@@ -38,7 +42,7 @@ public struct Virtqueue: ~Copyable {
             let device = memory.shared(atUserAddress: setup.deviceArea, byteCount: areas.device)
         else { throw .notMapped }
         // A front end could map a region at an odd place of its file.
-        guard descriptors.address % 16 == 0, driver.address % 2 == 0, device.address % 4 == 0,
+        guard let table = SharedTable(descriptors), driver.address % 2 == 0, device.address % 4 == 0,
             !setup.isPacked || driver.address % 4 == 0
         else { throw .misaligned }
         if setup.isPacked {
@@ -51,6 +55,7 @@ public struct Virtqueue: ~Copyable {
         allowsIndirect = setup.allowsIndirect
         self.memory = memory
         self.descriptors = descriptors
+        self.table = table
         driverArea = driver
         deviceArea = device
         position = setup.position
@@ -70,14 +75,11 @@ public struct Virtqueue: ~Copyable {
     /// Whether the driver has made another chain available.
     public mutating func hasWork() -> Bool { isPacked ? hasPackedWork() : hasSplitWork() }
 
-    /// Takes the next available chain, its segments into `arena` at `start` (room for `limit`).
-    /// - Returns: nil when none is available. A fault means that the queue cannot go on.
-    public mutating func next(
-        into arena: borrowing SegmentArena, at start: Int, limit: Int
-    ) throws(QueueFault) -> Chain? {
-        isPacked
-            ? try nextPacked(into: arena, at: start, limit: limit)
-            : try nextSplit(into: arena, at: start, limit: limit)
+    /// Takes the next available chain, its segments into `run`.
+    /// - Returns: false when none is available. A fault means that the queue cannot go on.
+    @inline(__always)
+    mutating func next(_ chain: inout Chain, into run: SegmentRun) throws(QueueFault) -> Bool {
+        isPacked ? try nextPacked(&chain, into: run) : try nextSplit(&chain, into: run)
     }
 
     /// Returns a chain to the driver with `written` bytes in its writable part. The driver sees it
@@ -108,30 +110,4 @@ public struct Virtqueue: ~Copyable {
     public mutating func disableKicks() {
         if isPacked { disablePackedKicks() } else { disableSplitKicks() }
     }
-}
-
-/// One chain of descriptors taken from a virtqueue. Readable segments come first.
-public struct Chain: BitwiseCopyable, Sendable {
-    /// What `use` gets back: head (split) or buffer id (packed).
-    public var id: UInt16 = 0
-    /// Ring descriptors that it occupied.
-    public var descriptorCount: UInt16 = 0
-    public var readableCount: UInt16 = 0
-    public var writableCount: UInt16 = 0
-    public var flaw = Flaw.none
-    /// Whether its last byte is writable and reachable: where a status can go.
-    public var endsWritable = false
-
-    /// Why a chain cannot be served although it was taken off the ring in order.
-    public enum Flaw: UInt8, BitwiseCopyable, Sendable {
-        case none
-        /// Points to memory that was not granted.
-        case unreachable
-        /// More segments than there is room for.
-        case tooLong
-        /// Readable after writable, or empty.
-        case misordered
-    }
-
-    public var segmentCount: Int { Int(readableCount) &+ Int(writableCount) }
 }

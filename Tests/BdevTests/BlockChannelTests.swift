@@ -74,6 +74,22 @@ import Testing
         #expect(bench.device.statistics().read.minimumLatencyTicks == 15)
     }
 
+    @Test func `adds up samples of the queue depth`() throws {
+        let bench = try Bench(NullBackend(geometry))
+        bench.device.sampleQueueDepth()
+        #expect(bench.device.queueDepthFigures == nil)
+        bench.device.setQueueDepthPeriod(microseconds: 10)
+        for depth in 0..<3 {
+            _ = bench.submit((0..<depth).map { bench.transfer(.read, tag: UInt32($0), block: 0) })
+            bench.device.sampleQueueDepth()
+            _ = bench.poll()
+        }
+        let figures = try #require(bench.device.queueDepthFigures)
+        #expect(figures.queueDepth == 2)
+        #expect(figures.busyMicroseconds == 20)
+        #expect(figures.weightedMicroseconds == 30)
+    }
+
     @Test func `keeps the figures of a channel that has closed`() throws {
         let device = BlockDevice(name: "n", backend: NullBackend(geometry))
         do {

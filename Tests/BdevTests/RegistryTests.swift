@@ -122,6 +122,36 @@ final class Record<Entry: Sendable>: Sendable {
         #expect(registry.definitions.map(\.name) == ["p"])
     }
 
+    @Test func `lets the parts of one split claim their base together`() throws {
+        try registry.add(null("a"))
+        for part in 0..<2 as Range<UInt64> {
+            try registry.define(
+                VirtualDevice(name: "ap\(part)", on: "a", claimant: "split of a") {
+                    (base) throws(BdevError) in
+                    try PartBackend(base, part * 4..<part * 4 + 4)
+                })
+        }
+        #expect(registry.devices.map(\.name) == ["a", "ap0", "ap1"])
+        #expect(throws: BdevError.self) { try registry.define(passthru("p", on: "a")) }
+    }
+
+    @Test func `makes a virtual device once whoever comes first`() async throws {
+        for _ in 0..<200 {
+            let registry = BdevRegistry()
+            let definition = try passthru("p", on: "a")
+            let base = null("a")
+            async let added: Void = registry.add(base)
+            async let defined = registry.define(definition)
+            _ = try await (added, defined)
+            #expect(registry.devices.map(\.name) == ["a", "p"])
+            #expect(registry.definitions.map(\.name) == ["p"])
+            async let removedBase: Void = registry.remove("a")
+            async let removedPart: Void? = try? registry.undefine("p")
+            _ = try await (removedBase, removedPart)
+            #expect(registry.devices.isEmpty && base.users.isEmpty)
+        }
+    }
+
     @Test func `tells of a resize up through the virtual devices`() throws {
         let device = null("a")
         try registry.add(device)

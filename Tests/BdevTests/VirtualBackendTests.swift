@@ -147,3 +147,32 @@ import Testing
         #expect(throws: BdevError.self) { try ErrorInjection(.corruptData(offset: 0, value: 0)) }
     }
 }
+
+@Suite struct `Part of a disk` {
+    let geometry = BlockGeometry(blockByteCount: 512, blockCount: 64)
+
+    @Test func `reaches its own blocks only`() throws {
+        let disk = try Mapping.fresh(byteCount: Int(geometry.byteCount))
+        let base = BlockDevice(name: "base", backend: MallocBackend(disk, geometry))
+        let bench = try Bench(PartBackend(base, 16..<32))
+        #expect(bench.device.geometry.blockCount == 16)
+        bench.memory.bytes.segment.fill(with: 3)
+        #expect(bench.run(bench.transfer(.write, block: 0)) == .success)
+        #expect(bench.run(bench.transfer(.write, block: 15)) == .success)
+        #expect(bench.run(bench.transfer(.write, block: 16)) == .invalid)
+        let written = disk.bytes.segment.bytes().enumerated().filter { $0.element == 3 }
+        #expect(Set(written.map { $0.offset / 512 }) == [16, 31])
+        #expect(base.statistics().write.requestCount == 2)
+        #expect(throws: BdevError.self) { try PartBackend(base, 60..<65) }
+    }
+
+    @Test func `follows the size of a base that it is all of`() throws {
+        let null = NullBackend(geometry)
+        let base = BlockDevice(name: "base", backend: null)
+        let device = BlockDevice(name: "pass", backend: PartBackend(base))
+        null.resize(toBlockCount: 7)
+        base.refreshGeometry()
+        device.refreshGeometry()
+        #expect(device.geometry.blockCount == 7)
+    }
+}
