@@ -84,6 +84,7 @@ let package = Package(
                 "Platform", "Reactor", "JSONRPC", "Hardware", "Bdev", "SoftDPU", "Emulation",
                 "ControlAPI", argumentParser, logging,
             ]),
+        command("softdpu", ["Platform", "SoftDPU", "ControlAPI", argumentParser, logging]),
         command(
             "snap_perf",
             [

@@ -93,7 +93,7 @@ extension StorageContext {
         for member in device.statistics(reset: reset).json.members {
             object.append(member.key, member.value)
         }
-        if let samples = sampler.samples(of: device.name) {
+        if let samples = device.queueDepthFigures {
             object.append("queue_depth_polling_period", JSONValue(samples.periodMicroseconds))
             object.append("queue_depth", JSONValue(samples.queueDepth))
             object.append("io_time", JSONValue(samples.busyMicroseconds))
