@@ -75,7 +75,8 @@ let package = Package(
         module(
             "ControlAPI",
             [
-                "JSONRPC", "Platform", "Memory", "Hardware", "Bdev", "VirtioBlk", "Emulation", logging,
+                "JSONRPC", "Platform", "Memory", "Hardware", "Bdev", "VirtioBlk", "Emulation",
+                logging,
             ]),
         // 8: commands
         command(
@@ -88,7 +89,8 @@ let package = Package(
         command(
             "snap_perf",
             [
-                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser", argumentParser,
+                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser",
+                argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         command("fuzz_json", ["JSONRPC"]),

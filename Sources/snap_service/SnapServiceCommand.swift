@@ -101,10 +101,10 @@ struct SnapServiceCommand: AsyncParsableCommand {
                 "-m \(cpuMask) is neither a mask such as 0x3 nor a list such as [0,1]")
         }
         for core in mask.cores where !Processors.isUsable(core) {
+            let usable = (0..<1024).filter(Processors.isUsable).map(String.init)
             throw ValidationError(
                 "-m \(cpuMask): core \(core) is not one that this process may use; it may use "
-                    + "\((0..<1024).filter(Processors.isUsable).map(String.init).joined(separator: ","))"
-            )
+                    + usable.joined(separator: ","))
         }
         return mask.cores
     }

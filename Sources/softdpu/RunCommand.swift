@@ -73,8 +73,8 @@ struct RunCommand: AsyncParsableCommand {
         // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 32 of them.
         guard runDirectory.utf8.count <= 75 else {
             throw ValidationError(
-                "--run \(runDirectory) is \(runDirectory.utf8.count) bytes long; socket paths leave "
-                    + "room for 75")
+                "--run \(runDirectory) is \(runDirectory.utf8.count) bytes long; socket paths "
+                    + "leave room for 75")
         }
         guard let mode = UInt32(hostSocketMode, radix: 8), mode <= 0o777 else {
             throw ValidationError("--host-socket-mode \(hostSocketMode) is no mode such as 0660")
