@@ -40,7 +40,7 @@ public final class Mapping: @unchecked Sendable {
     /// all.
     public func populate() async throws(SystemError) {
         let code: Int32 = await withCheckedContinuation { continuation in
-            do {
+            do throws(SystemError) {
                 _ = try Thread(name: "populate") { [self] in
                     let result = unsafe platform_populate(base, byteCount)
                     continuation.resume(returning: result < 0 ? errno : 0)
