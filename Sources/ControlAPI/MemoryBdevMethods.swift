@@ -75,6 +75,10 @@ extension StorageContext {
             uuid.description, byteCount: geometry.byteCount)
         do {
             let mapping = try Mapping(file.number, byteCount: Int(geometry.byteCount))
+            // What was promised is there: running out of memory is an error now, not a fault later.
+            do {
+                try await mapping.populate()
+            } catch { throw BdevError(ErrorNumber.noMemory, "\(error)") }
             return BlockDevice(name: name, uuid: uuid, backend: MallocBackend(mapping, geometry))
         } catch {
             try? await manager.deleteMemoryFile(uuid.description)
