@@ -74,7 +74,10 @@ let package = Package(
         // 7: the interface
         module(
             "ControlAPI",
-            ["JSONRPC", "Platform", "Hardware", "Bdev", "VirtioBlk", "Emulation", logging]),
+            [
+                "JSONRPC", "Platform", "Memory", "Hardware", "Bdev", "VirtioBlk", "Emulation",
+                logging,
+            ]),
         // 8: commands
         command(
             "snap_service",
@@ -82,10 +85,12 @@ let package = Package(
                 "Platform", "Reactor", "JSONRPC", "Hardware", "Bdev", "SoftDPU", "Emulation",
                 "ControlAPI", argumentParser, logging,
             ]),
+        command("softdpu", ["Platform", "SoftDPU", "ControlAPI", argumentParser, logging]),
         command(
             "snap_perf",
             [
-                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser", argumentParser,
+                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser",
+                argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         command("fuzz_json", ["JSONRPC"]),
@@ -98,6 +103,11 @@ let package = Package(
             "Simulation", ["CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver"]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
         tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
-        tests("ControlAPITests", ["ControlAPI", "JSONRPC", "Platform", logging]),
+        tests(
+            "ControlAPITests",
+            [
+                "ControlAPI", "JSONRPC", "Platform", "Memory", "Reactor", "Hardware", "Bdev",
+                "Emulation", logging,
+            ]),
     ]
 )

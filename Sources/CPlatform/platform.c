@@ -150,6 +150,15 @@ ssize_t platform_descriptor_name(int descriptor, char *name, size_t length) {
     return count;
 }
 
+int platform_populate(void *base, size_t length) {
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+    if (madvise(base, length, MADV_POPULATE_WRITE) == 0) return 0;
+    // Before Linux 5.14 pages come at their first access.
+    return errno == EINVAL ? 0 : -1;
+}
+
 bool platform_is_eventfd(int descriptor) {
     char name[64];
     return platform_descriptor_name(descriptor, name, sizeof name) > 0 &&

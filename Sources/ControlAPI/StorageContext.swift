@@ -2,6 +2,7 @@ public import Bdev
 public import Emulation
 public import Hardware
 public import JSONRPC
+public import Logging
 internal import Platform
 
 /// What the storage methods work on.
@@ -9,14 +10,21 @@ public struct StorageContext: Sendable {
     public let bdevs: BdevRegistry
     public let manager: any EmulationManager
     public let controllers: VirtioBlkControllers
+    let log: Logger
     let registrations = BdevRegistrations()
+    let creations = BdevCreations()
+    let names = BdevNames()
+    let examination = BdevExamination()
+    let sampler = QueueDepthSampler()
 
     public init(
-        bdevs: BdevRegistry, manager: any EmulationManager, controllers: VirtioBlkControllers
+        bdevs: BdevRegistry, manager: any EmulationManager, controllers: VirtioBlkControllers,
+        log: Logger
     ) {
         self.bdevs = bdevs
         self.manager = manager
         self.controllers = controllers
+        self.log = log
     }
 }
 

@@ -37,11 +37,11 @@ extension StorageContext {
     }
 
     private func requirePowerOfTwo(_ name: String, _ value: UInt64) throws(ControllerError) {
-        if value == 0 || value & (value - 1) != 0 {
+        if value & (value - 1) != 0 {
+            let smaller = 1 << (63 - value.leadingZeroBitCount)
             throw ControllerError(
                 ErrorNumber.invalid,
-                "\(name) is \(value); it must be a power of two (\(1 << (63 - value.leadingZeroBitCount)) is "
-                    + "the next smaller one)")
+                "\(name) is \(value); it must be a power of two, such as \(smaller)")
         }
     }
 
@@ -49,8 +49,8 @@ extension StorageContext {
         if parameters.flag("live_update_listener") {
             throw ControllerError(
                 ErrorNumber.notSupported,
-                "live_update_listener: this service does not take controllers over yet; destroy the "
-                    + "controller there and create it here")
+                "live_update_listener: this service does not take controllers over yet; destroy "
+                    + "the controller there and create it here")
         }
         if parameters.has("vf_num_msix") {
             throw ControllerError(
@@ -82,8 +82,8 @@ extension StorageContext {
         guard size >= 512, size & (size - 1) == 0 else {
             throw ControllerError(
                 ErrorNumber.invalid,
-                "bdev \"\(name)\" has blocks of \(size) bytes; virtio-blk needs a power of two from "
-                    + "512 on")
+                "bdev \"\(name)\" has blocks of \(size) bytes; virtio-blk needs a power of two "
+                    + "from 512 on")
         }
         return device
     }

@@ -193,12 +193,14 @@ extension BlockShape {
     /// The shape of a controller's disk: the device's geometry within the controller's options.
     static func of(_ device: BlockDevice?, options: VirtioBlkOptions) -> BlockShape {
         let geometry = device?.geometry ?? BlockGeometry(blockByteCount: 512, blockCount: 0)
-        return BlockShape(
+        var shape = BlockShape(
             sectorCount: geometry.byteCount / 512, blockByteCount: geometry.blockByteCount,
             segmentByteLimit: options.sizeMax, segmentLimit: options.segMax,
             queueCount: UInt16(options.queueCount),
             isReadOnly: options.isReadOnly || device?.backend.isReadOnly ?? false,
             offersDiscard: device?.backend.supports(.unmap) ?? false,
             offersWriteZeroes: device?.backend.supports(.writeZeroes) ?? false)
+        shape.hasCache = device?.backend.supports(.flush) ?? false
+        return shape
     }
 }

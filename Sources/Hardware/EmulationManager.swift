@@ -26,7 +26,7 @@ public protocol EmulationManager: Sendable {
 /// What a lease on a virtio function gives. Ends with `close`, or when the holder dies.
 public protocol VirtioFunctionPort: Sendable {
     var identity: FunctionIdentity { get }
-    /// Number of this lease, unique in the life of the function.
+    /// Number of this lease, unique among those of its manager.
     var lease: UInt64 { get }
     /// This service, as named in the byte locks on its files.
     var holder: UInt64 { get }

@@ -64,6 +64,8 @@ public struct EpollTokens: ~Copyable {
     private static let capacity = 64
     private let storage: UnsafeMutablePointer<UInt64>
     public private(set) var count = 0
+    /// Whether the wait was cut short by the kernel: io_uring ends a sleep like that.
+    public private(set) var wasInterrupted = false
 
     public init() {
         unsafe storage = .allocate(capacity: EpollTokens.capacity)
@@ -80,5 +82,6 @@ public struct EpollTokens: ~Copyable {
         let ready = unsafe platform_epoll_wait(
             epoll, storage, Int32(EpollTokens.capacity), nanoseconds)
         count = max(0, Int(ready))
+        wasInterrupted = ready < 0
     }
 }

@@ -36,6 +36,20 @@ public final class Mapping: @unchecked Sendable {
         unsafe munmap(base, byteCount)
     }
 
+    /// Allocates every page now, on a thread of its own. ENOMEM or EFAULT: there is no room for them
+    /// all.
+    public func populate() async throws(SystemError) {
+        let code: Int32 = await withCheckedContinuation { continuation in
+            do throws(SystemError) {
+                _ = try Thread(name: "populate") { [self] in
+                    let result = unsafe platform_populate(base, byteCount)
+                    continuation.resume(returning: result < 0 ? errno : 0)
+                }
+            } catch { continuation.resume(returning: error.code) }
+        }
+        if code != 0 { throw SystemError("populate \(byteCount) bytes", code: code) }
+    }
+
     /// Whether part of the file has gone away under the mapping.
     public var isDead: Bool { unsafe deadFlag.pointee != 0 }
 

@@ -59,6 +59,7 @@ struct ReactorLoop: ~Copyable {
     }
 
     private func dispatch(now: Ticks) {
+        if ready.wasInterrupted { context.pollers.wakeWaiting(now: now) }
         for index in 0..<ready.count {
             switch ready[index] {
             case WakeToken.bell: continue

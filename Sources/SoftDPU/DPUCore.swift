@@ -13,6 +13,7 @@ final class DPUCore {
     private(set) var functions: [EmulatedFunction] = []
     private var peers: [ObjectIdentifier: ControlPeer] = [:]
     private var memoryFiles: [String: SharedDescriptor] = [:]
+    private var leaseCount: UInt64 = 0
     private var listener: SharedDescriptor?
     private var listenerToken: UInt64 = 0
 
@@ -70,6 +71,12 @@ final class DPUCore {
 
     func function(lease: UInt64, of peer: ControlPeer) -> EmulatedFunction? {
         functions.first { $0.lease?.number == lease && $0.lease?.peer === peer }
+    }
+
+    /// A number for a lease, unique over all functions: messages name leases by it alone.
+    func nextLease() -> UInt64 {
+        leaseCount += 1
+        return leaseCount
     }
 
     // --- memory that outlives services ---

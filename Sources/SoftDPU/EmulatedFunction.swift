@@ -21,7 +21,6 @@ final class EmulatedFunction {
     let identity: FunctionIdentity
     private unowned let core: DPUCore
     private(set) var lease: Lease?
-    private var leaseCount: UInt64 = 0
     /// What the last controller offered; nil before there was one.
     private(set) var offer: VirtioOffer?
     private var memory: SharedDescriptor?
@@ -64,8 +63,8 @@ final class EmulatedFunction {
         if port == nil { port = try HostPort(self, core: core) }
         let isFirst = offer == nil
         offer = wanted
-        leaseCount += 1
-        lease = Lease(number: leaseCount, peer: peer)
+        let number = core.nextLease()
+        lease = Lease(number: number, peer: peer)
         let waiting = predecessors
         if isFirst || !(port?.isConnected ?? false) {
             lastState = HostSession(offer: wanted, after: lastState).state
@@ -73,7 +72,7 @@ final class EmulatedFunction {
         port?.adopt(wanted)
         core.log.notice(
             "event=lease_opened function=\(identity.vuid) controller=\(wanted.controller)")
-        return (leaseCount, waiting, file)
+        return (number, waiting, file)
     }
 
     /// Refuses to take back what a connected host has negotiated, field by field.

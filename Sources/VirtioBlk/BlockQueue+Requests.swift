@@ -105,8 +105,14 @@ extension BlockQueue {
             entry.written = identify(into: target)
             slots[Int(slot)] = entry
             finish(slot, status: UInt8(VIRTIO_BLK_STATUS_OK))
-        case .refused(let status):
-            turn.refusals &+= 1
+        case .settled(let status):
+            if status != UInt8(VIRTIO_BLK_STATUS_OK) {
+                turn.refusals &+= 1
+            } else if parts.header.type == VIRTIO_BLK_FLUSH {
+                turn.flushes &+= 1
+            } else {
+                turn.others &+= 1
+            }
             slots[Int(slot)] = entry
             finish(slot, status: status)
         }

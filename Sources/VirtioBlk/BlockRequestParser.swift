@@ -7,7 +7,7 @@ enum ParsedRequest {
     case transfer(BlockOperation, block: UInt64, blockCount: UInt64, segments: SegmentList)
     case identify(SegmentList)
     /// Answered at once with this status.
-    case refused(UInt8)
+    case settled(UInt8)
 }
 
 /// Where the parts of a chain lie: header, data and the status byte, whatever the descriptor
@@ -49,10 +49,11 @@ struct BlockRequestParser: BitwiseCopyable {
             return transfer(
                 .read, sector: parts.header.sector, parts.input, byteCount: parts.inputByteCount)
         case VIRTIO_BLK_OUT:
-            if shape.isReadOnly { return .refused(Self.ioError) }
+            if shape.isReadOnly { return .settled(Self.ioError) }
             return transfer(
                 .write, sector: parts.header.sector, parts.output,
                 byteCount: parts.outputByteCount)
+        case VIRTIO_BLK_FLUSH where !shape.hasCache: return .settled(Self.ok)
         case VIRTIO_BLK_FLUSH:
             // The sector of a flush is reserved (§5.2.6.1); there is nothing to check.
             return .transfer(.flush, block: 0, blockCount: 0, segments: parts.input)
@@ -60,7 +61,7 @@ struct BlockRequestParser: BitwiseCopyable {
         case VIRTIO_BLK_DISCARD where shape.offersDiscard: return range(.unmap, parts)
         case VIRTIO_BLK_WRITE_ZEROES where shape.offersWriteZeroes:
             return range(.writeZeroes, parts)
-        default: return .refused(Self.unsupported)
+        default: return .settled(Self.unsupported)
         }
     }
 
@@ -68,7 +69,7 @@ struct BlockRequestParser: BitwiseCopyable {
         _ operation: BlockOperation, sector: UInt64, _ data: SegmentList, byteCount: Int
     ) -> ParsedRequest {
         guard let (block, blockCount) = place(sector: sector, byteCount: byteCount) else {
-            return .refused(Self.ioError)
+            return .settled(Self.ioError)
         }
         return .transfer(operation, block: block, blockCount: blockCount, segments: data)
     }
@@ -90,21 +91,21 @@ struct BlockRequestParser: BitwiseCopyable {
 
     /// Discard and write zeroes: exactly one range, as `max_discard_seg` says.
     private func range(_ operation: BlockOperation, _ parts: RequestParts) -> ParsedRequest {
-        if shape.isReadOnly { return .refused(Self.ioError) }
+        if shape.isReadOnly { return .settled(Self.ioError) }
         let data = parts.output
         guard parts.outputByteCount == MemoryLayout<virtio_blk_range>.size else {
-            return .refused(Self.ioError)
+            return .settled(Self.ioError)
         }
         let range = data.load(virtio_blk_range.self)
         // Discard has no flags; write zeroes may carry "unmap" (§5.2.6.1).
         let known: UInt32 = operation == .writeZeroes ? 1 : 0
-        guard range.flags & ~known == 0 else { return .refused(Self.unsupported) }
+        guard range.flags & ~known == 0 else { return .settled(Self.unsupported) }
         let limit = BlockShape.rangeSectorLimit
         guard range.sector_count <= limit, range.sector & (shape.sectorsPerBlock &- 1) == 0,
             UInt64(range.sector_count) & (shape.sectorsPerBlock &- 1) == 0,
             isInside(sector: range.sector, sectorCount: UInt64(range.sector_count))
-        else { return .refused(Self.ioError) }
-        if range.sector_count == 0 { return .refused(Self.ok) }
+        else { return .settled(Self.ioError) }
+        if range.sector_count == 0 { return .settled(Self.ok) }
         return .transfer(
             operation, block: range.sector >> shape.sectorShift,
             blockCount: UInt64(range.sector_count) >> shape.sectorShift,

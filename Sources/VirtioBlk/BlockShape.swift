@@ -14,6 +14,8 @@ public struct BlockShape: BitwiseCopyable, Equatable, Sendable {
     public var isReadOnly: Bool
     public var offersDiscard: Bool
     public var offersWriteZeroes: Bool
+    /// Whether the device has something to flush; without a cache a flush succeeds at once.
+    public var hasCache = true
 
     /// Most sectors of one discard or write-zeroes range: 2 GiB.
     static let rangeSectorLimit: UInt32 = 1 << 22

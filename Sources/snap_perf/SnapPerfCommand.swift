@@ -59,6 +59,9 @@ struct SnapPerfCommand: ParsableCommand {
         help: "Run so many requests through the device model alone, in one thread (for counting).")
     var model: Int?
 
+    @Option(help: "Stay connected and idle for so many seconds afterwards.")
+    var hold = 0.0
+
     @Option(help: "Write and verify so many requests first.")
     var verify = 0
 
@@ -106,6 +109,10 @@ struct SnapPerfCommand: ParsableCommand {
                 ProcessFacts.say("verified: \(bytes) bytes, seed \(seed)")
             }
             if seconds > 0 { try measure(session) }
+            if hold > 0 {
+                ProcessFacts.say("holding")
+                Clock.sleep(nanoseconds: UInt64(hold * 1e9))
+            }
             try session.stop()
         } catch {
             ProcessFacts.complain("snap_perf: \(error)")
@@ -125,6 +132,7 @@ struct SnapPerfCommand: ParsableCommand {
         let latency = outcome.latency
         ProcessFacts.say(
             """
+            requests: \(outcome.requests)
             iops: \(UInt64(outcome.requestsPerSecond))
             errors: \(outcome.errors)
             latency_ns: p50 \(latency.valueAtPercentile(50)) p99 \(latency.valueAtPercentile(99)) \

@@ -1,5 +1,6 @@
 internal import ControlAPI
 internal import Emulation
+internal import Hardware
 internal import JSONRPC
 internal import Logging
 internal import Platform
@@ -14,10 +15,12 @@ extension Service {
     }
 
     func subsystems() async -> [SubsystemFacts] {
-        [SubsystemFacts(name: "bdev", dependencies: [])]
+        StorageContext.subsystems
     }
 
-    func configuration(of subsystem: String) async throws -> [JSONValue]? { nil }
+    func configuration(of subsystem: String) async throws -> [JSONValue]? {
+        await context.configuration(of: subsystem)
+    }
 
     func reactors() async -> [ReactorFacts] {
         group.reactors.map { reactor in
@@ -43,5 +46,16 @@ extension Service {
         log.notice("event=iobuf_options_ignored reason=\"no buffer pools: I/O is not staged\"")
     }
 
-    func settings() async -> [SettingFacts] { [] }
+    /// The variables of SNAP's environment that mean something here, with the value in force.
+    func settings() async -> [SettingFacts] {
+        [
+            SettingFacts(
+                name: HistoryOptions.variable, value: options.history.isEnabled ? "1" : "0",
+                defaultValue: "1"),
+            SettingFacts(
+                name: "SNAP_EMULATION_MANAGER", value: context.manager.name, defaultValue: ""),
+            SettingFacts(name: "VBLK_RECOVERY_SHM", value: "1", defaultValue: "1"),
+            SettingFacts(name: "VIRTIO_EMU_PROVIDER", value: "dpu", defaultValue: "dpu"),
+        ]
+    }
 }

@@ -20,14 +20,16 @@ final class Service: ServiceFacts {
         var inventory: Inventory
         var waitsForRPC = false
         var allowedMethods: Set<String>?
+        var history = HistoryOptions()
     }
 
-    private let options: Options
+    let options: Options
     let log: Logger
     private let embedded: SoftDPU?
     let group: ReactorGroup
     private let registry: MethodRegistry
-    private let context: StorageContext
+    private let history: RPCHistory?
+    let context: StorageContext
 
     init(
         _ options: Options, thresholds: LogThresholds, log: Logger
@@ -58,12 +60,14 @@ final class Service: ServiceFacts {
             }
         }
         let controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
-        context = StorageContext(bdevs: bdevs, manager: manager, controllers: controllers)
-        registry = MethodRegistry(allowed: options.allowedMethods)
+        context = StorageContext(
+            bdevs: bdevs, manager: manager, controllers: controllers, log: log)
+        history = options.history.start(log)
+        registry = MethodRegistry(allowed: options.allowedMethods, history: history)
         registry.registerFramework(self)
         registry.registerLog(thresholds)
         registry.registerNotifications(notifications)
-        registry.registerBdevModules(context)
+        registry.registerBdevs(context, self)
         registry.registerSnap(context)
         registry.registerVirtioBlk(context)
     }
@@ -84,5 +88,6 @@ final class Service: ServiceFacts {
         await context.controllers.closeAll()
         group.stop()
         embedded?.stop()
+        await history?.close()
     }
 }

@@ -44,6 +44,11 @@ struct SnapServiceCommand: AsyncParsableCommand {
     @Option(name: .customLong("rpcs-allowed"), help: "Answer only these methods (a,b,c).")
     var rpcsAllowed: String?
 
+    @Option(
+        name: .customLong("rpc-log"),
+        help: "Record of all calls and answers; SNAP_RPC_LOG_ENABLE=0 turns it off.")
+    var rpcLog = HistoryOptions.defaultPath
+
     @Flag(name: .customLong("poll"), help: "Poll for ever instead of sleeping when idle.")
     var neverSleeps = false
 
@@ -84,6 +89,7 @@ struct SnapServiceCommand: AsyncParsableCommand {
         options.rpcTCP = try tcpAddress()
         options.waitsForRPC = waitForRPC
         options.allowedMethods = rpcsAllowed.map { Set($0.split(separator: ",").map(String.init)) }
+        options.history.path = rpcLog
         options.reactor.neverSleeps = neverSleeps
         options.reactor.patienceNanoseconds = patienceMicroseconds * 1000
         return options
@@ -95,10 +101,10 @@ struct SnapServiceCommand: AsyncParsableCommand {
                 "-m \(cpuMask) is neither a mask such as 0x3 nor a list such as [0,1]")
         }
         for core in mask.cores where !Processors.isUsable(core) {
+            let usable = (0..<1024).filter(Processors.isUsable).map(String.init)
             throw ValidationError(
                 "-m \(cpuMask): core \(core) is not one that this process may use; it may use "
-                    + "\((0..<1024).filter(Processors.isUsable).map(String.init).joined(separator: ","))"
-            )
+                    + usable.joined(separator: ","))
         }
         return mask.cores
     }

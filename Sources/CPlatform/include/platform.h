@@ -41,6 +41,8 @@ int platform_memory_file(const char *name, uint64_t size, bool sealed);
 bool platform_is_shared_memory(int descriptor, uint64_t *size);
 /// Whether the file cannot shrink any more (F_SEAL_SHRINK).
 bool platform_cannot_shrink(int descriptor);
+/// Makes every page of a mapping present and writable now, instead of at its first access.
+int platform_populate(void *base, size_t length);
 bool platform_is_eventfd(int descriptor);
 /// Name of a descriptor in /proc/self/fd, for error messages ("pipe:[123]").
 ssize_t platform_descriptor_name(int descriptor, char *name, size_t length);

@@ -1,15 +1,13 @@
-internal import Platform
-
-/// The signals that end the service, taken by reading.
-final class StopSignals: Sendable {
+/// The signals that end a service, taken by reading.
+public final class StopSignals: Sendable {
     private let descriptor: FileDescriptor
 
-    init() throws(SystemError) {
+    public init() throws(SystemError) {
         descriptor = try Signals.descriptor(for: [Signals.terminate, Signals.interrupt])
     }
 
     /// Returns when one has arrived, without holding up a thread of the pool.
-    func first() async {
+    public func first() async {
         await withCheckedContinuation { continuation in
             do {
                 _ = try Thread(name: "signals") { [self] in
@@ -17,7 +15,7 @@ final class StopSignals: Sendable {
                     continuation.resume()
                 }
             } catch {
-                ProcessFacts.complain("snap_service: no thread for signals: \(error)")
+                ProcessFacts.complain("no thread for signals, ending at once: \(error)")
                 continuation.resume()
             }
         }

@@ -1,0 +1,68 @@
+internal import Bdev
+internal import Emulation
+public import JSONRPC
+
+/// The calls that rebuild what clients have made (framework_get_config).
+extension StorageContext {
+    /// Subsystems with something to save, in the order in which they are rebuilt.
+    public static let subsystems = [
+        SubsystemFacts(name: "bdev", dependencies: []),
+        SubsystemFacts(name: "snap", dependencies: ["bdev"]),
+    ]
+
+    /// Nil for a subsystem that there is not, or that has nothing to save.
+    public func configuration(of subsystem: String) async -> [JSONValue]? {
+        switch subsystem {
+        case "bdev": bdevConfiguration
+        case "snap": await controllerConfiguration()
+        default: nil
+        }
+    }
+
+    private var bdevConfiguration: [JSONValue] {
+        let limited = bdevs.devices.filter { $0.rateLimits != RateLimits() }
+        let limits: [JSONValue] = limited.map { device in
+            var params: JSONObject = ["name": .string(device.name)]
+            for member in device.rateLimits.json.members { params.append(member.key, member.value) }
+            return ["method": "bdev_set_qos_limit", "params": .object(params)]
+        }
+        return examination.savedCalls + creations.savedCalls + limits
+            + [["method": "bdev_wait_for_examine"]]
+    }
+
+    private func controllerConfiguration() async -> [JSONValue]? {
+        var calls: [JSONValue] = registrations.all.map { name in
+            ["method": "spdk_bdev_create", "params": ["bdev_name": .string(name)]]
+        }
+        for controller in await controllers.all {
+            calls.append(
+                [
+                    "method": "virtio_blk_controller_create",
+                    "params": .object(await controller.savedParams()),
+                ])
+        }
+        return calls.isEmpty ? nil : calls
+    }
+}
+
+extension VirtioBlkController {
+    /// What creates the controller again as it is now. A suspension is not saved.
+    fileprivate func savedParams() -> JSONObject {
+        var params: JSONObject = [
+            "vuid": .string(options.vuid), "ctrl_id": .string(options.name),
+        ]
+        if let bdevName { params.append("bdev", .string(bdevName)) }
+        params.append("num_queues", JSONValue(options.queueCount))
+        params.append("queue_size", JSONValue(options.queueSize))
+        params.append("size_max", JSONValue(options.sizeMax))
+        params.append("seg_max", JSONValue(options.segMax))
+        if !serial.isEmpty { params.append("vblk_id", .string(serial)) }
+        let flags = [
+            ("admin_q", options.hasAdminQueue), ("force_in_order", options.isInOrder),
+            ("indirect_desc", options.isIndirect), ("read_only", options.isReadOnly),
+            ("dbg_local_optimized", options.isLocalOptimized),
+        ]
+        for (name, isSet) in flags where isSet { params.append(name, true) }
+        return params
+    }
+}

@@ -1,0 +1,96 @@
+internal import ArgumentParser
+internal import ControlAPI
+internal import Logging
+internal import Platform
+internal import SoftDPU
+
+/// `softdpu run`: serves until SIGTERM or SIGINT.
+struct RunCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Serves functions to virtual machines and to services until SIGTERM.",
+        discussion: """
+            Example: softdpu run --run /run/softdpu --virtio-blk-pfs 2
+            Then:    snap_service --dpu /run/softdpu/control/dpu.sock
+
+            DIR/control is for services: whoever may connect there controls every function. \
+            DIR/host has one vhost-user socket for each function, for virtual machines.
+            """)
+
+    @Option(name: .customLong("run"), help: "Directory of the sockets; its parent exists.")
+    var runDirectory: String
+
+    @Option(name: .customLong("virtio-blk-pfs"), help: "Static virtio-blk PFs.")
+    var virtioBlkCount = 1
+
+    @Option(name: .customLong("host-socket-mode"), help: "Octal mode of the host sockets.")
+    var hostSocketMode = "0600"
+
+    @Option(
+        name: .customLong("host-socket-owner"),
+        help: "UID:GID of the host sockets; this process's when left out.")
+    var hostSocketOwner: String?
+
+    func validate() throws { _ = try inventory() }
+
+    func run() async throws {
+        let signals = try StopSignals()
+        let thresholds = LogThresholds(components: ["dpu"])
+        LoggingSystem.bootstrap { LineLogHandler(label: $0, thresholds: thresholds) }
+        let log = Logger(label: "dpu")
+        let inventory = try inventory()
+        do throws(SystemError) {
+            let dpu = try SoftDPU(inventory, log: log)
+            try dpu.listen()
+            log.notice("event=ready control=\(dpu.inventory.controlSocketPath)")
+            await signals.first()
+            log.notice("event=stopping")
+            dpu.stop()
+        } catch {
+            ProcessFacts.complain("softdpu: \(explain(error))")
+            throw ExitCode(1)
+        }
+    }
+
+    private func explain(_ error: SystemError) -> String {
+        switch error.code {
+        case ErrorNumber.again:
+            "--run \(runDirectory) is in use by another software DPU; give this one its own"
+        case ErrorNumber.noEntry:
+            "--run \(runDirectory): its parent directory does not exist; make it first"
+        default: "--run \(runDirectory): \(error)"
+        }
+    }
+
+    private func inventory() throws(ValidationError) -> Inventory {
+        var inventory = Inventory(runDirectory: runDirectory)
+        guard (0...Inventory.functionLimit).contains(virtioBlkCount) else {
+            throw ValidationError(
+                "--virtio-blk-pfs is \(virtioBlkCount); 0 to \(Inventory.functionLimit) functions "
+                    + "are possible")
+        }
+        inventory.virtioBlkCount = virtioBlkCount
+        // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 32 of them.
+        guard runDirectory.utf8.count <= 75 else {
+            throw ValidationError(
+                "--run \(runDirectory) is \(runDirectory.utf8.count) bytes long; socket paths "
+                    + "leave room for 75")
+        }
+        guard let mode = UInt32(hostSocketMode, radix: 8), mode <= 0o777 else {
+            throw ValidationError("--host-socket-mode \(hostSocketMode) is no mode such as 0660")
+        }
+        inventory.hostSocketMode = mode
+        inventory.hostSocketOwner = try owner()
+        return inventory
+    }
+
+    private func owner() throws(ValidationError) -> (user: UInt32, group: UInt32)? {
+        guard let hostSocketOwner else { return nil }
+        let parts = hostSocketOwner.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, let user = UInt32(parts[0]), let group = UInt32(parts[1]) else {
+            throw ValidationError(
+                "--host-socket-owner \(hostSocketOwner) is not UID:GID, such as 107:107")
+        }
+        return (user, group)
+    }
+}

@@ -1,0 +1,9 @@
+internal import ArgumentParser
+
+@main
+struct SoftDPUCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "softdpu",
+        abstract: "A DPU made of software: its functions outlive the services that drive them.",
+        subcommands: [RunCommand.self])
+}

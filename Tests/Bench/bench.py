@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+"""Speed figures of the virtio-blk path, against qemu-storage-daemon on the same machine.
+
+Every figure is one line, `figure: NAME VALUE UNIT`. A ratio is the median of paired runs: ours and
+the peer's alternate within the same minute, on the same core, under the same polling driver on the
+other core. Example: bench.py --build .build/release --pairs 5 --seconds 2
+"""
+import argparse
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+SERVICE_CORE, DRIVER_CORE = 0, 1
+NULL_BYTES = 1 << 30
+FILE_BYTES = 1 << 30
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def figure(name, value, unit):
+    say(f"figure: {name} {value:.4g} {unit}" if isinstance(value, float)
+        else f"figure: {name} {value} {unit}")
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def private_kib(pid):
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"Private_Dirty:\s+(\d+)", text).group(1))
+
+
+def wait_for(path, process, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not os.path.exists(path):
+        if process.poll() is not None:
+            sys.exit(f"bench: {process.args[0]} ended before {path} was there")
+        if time.monotonic() > deadline:
+            sys.exit(f"bench: no {path} after {seconds} seconds")
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def running(command, ready, log):
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_for(ready, process)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Driver:
+    """snap_perf on its own core."""
+
+    def __init__(self, build):
+        self.program = str(build / "snap_perf")
+
+    def run(self, socket, pid=None, **options):
+        command = [self.program, "--socket", socket, "--core", str(DRIVER_CORE)]
+        for name, value in options.items():
+            command += [f"--{name}", str(value)]
+        before = cpu_seconds(pid) if pid else 0
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        cpu = cpu_seconds(pid) - before if pid else 0
+        requests = int(re.search(r"requests: (\d+)", text).group(1))
+        return {
+            "iops": int(re.search(r"iops: (\d+)", text).group(1)),
+            "p50": int(re.search(r"p50 (\d+)", text).group(1)),
+            "p99": int(re.search(r"p99 (\d+)", text).group(1)),
+            "cpu_per_io": cpu / requests,
+        }
+
+
+class Service:
+    """snap_service with the embedded software DPU, driven through its client."""
+
+    def __init__(self, build, directory, functions):
+        self.build, self.directory, self.functions = build, directory, functions
+        self.rpc_socket = str(directory / "rpc.sock")
+
+    def rpc(self, *arguments):
+        client = REPOSITORY / "rpc" / "snap_rpc.py"
+        return subprocess.run(
+            [sys.executable, str(client), "-s", self.rpc_socket, *arguments], check=True,
+            capture_output=True, text=True).stdout
+
+    def start(self):
+        command = ["taskset", "-c", f"{SERVICE_CORE},{DRIVER_CORE}",
+                   str(self.build / "snap_service"), "-r", self.rpc_socket,
+                   "-m", hex(1 << SERVICE_CORE), "--virtio-blk-pfs", str(self.functions)]
+        return running(command, self.rpc_socket, self.directory / "service.log")
+
+    def controller(self, index, bdev, queues=1):
+        self.rpc("virtio_blk_controller_create", "--pf_id", str(index), "--bdev", bdev,
+                 "--num_queues", str(queues), "--seg_max", "128", "--size_max", "65536")
+        sockets = self.directory / "rpc.sock.run" / "host"
+        return str(sockets / f"SOFTSNAP0001VBLKS0D{index // 8}F{index % 8}.sock")
+
+
+def peer_command(directory, node, name):
+    """qemu-storage-daemon's best documented setting: an iothread that polls."""
+    socket = str(directory / f"{name}.sock")
+    return socket, ["taskset", "-c", str(SERVICE_CORE), "qemu-storage-daemon",
+                    "--object", "iothread,id=io0,poll-max-ns=1000000",
+                    "--blockdev", node,
+                    "--export", f"vhost-user-blk,id=e0,node-name=n0,addr.type=unix,"
+                    f"addr.path={socket},iothread=io0,num-queues=1,writable=on"]
+
+
+def paired(driver, ours, our_pid, theirs, their_pid, pairs, **options):
+    """Alternating runs. Returns both sides' results, pair by pair."""
+    results = []
+    for number in range(pairs):
+        mine = driver.run(ours, our_pid, **options)
+        peer = driver.run(theirs, their_pid, **options)
+        say(f"  pair {number + 1}/{pairs}: ours {mine['iops']} iops p50 {mine['p50']} ns, "
+            f"peer {peer['iops']} iops p50 {peer['p50']} ns")
+        results.append((mine, peer))
+    return results
+
+
+def ratio(results, key):
+    ratios = [mine[key] / peer[key] for mine, peer in results if peer[key]]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def ratio_figure(name, results, key):
+    middle, least, most = ratio(results, key)
+    figure(name, middle, f"ratio (spread {least:.3g} to {most:.3g}, {len(results)} pairs)")
+
+
+def null_and_malloc(options, driver, directory):
+    service = Service(options.build, directory, 3)
+    socket, command = peer_command(
+        directory, f"null-co,node-name=n0,size={NULL_BYTES},read-zeroes=off", "null")
+    say("peer: " + " ".join(command))
+    with service.start() as process, running(command, socket, directory / "peer.log") as peer:
+        service.rpc("bdev_null_create", "Null0", str(NULL_BYTES >> 20), "512")
+        service.rpc("bdev_malloc_create", "-b", "Malloc0", "256", "512")
+        ours = service.controller(0, "Null0")
+        for depth in (32, 1):
+            results = paired(driver, ours, process.pid, socket, peer.pid, options.pairs,
+                             depth=depth, size=4096, seconds=options.seconds)
+            figure(f"vblk.null.4k.qd{depth}.iops",
+                   int(statistics.median(mine["iops"] for mine, _ in results)), "1/s")
+            figure(f"vblk.null.4k.qd{depth}.p50",
+                   int(statistics.median(mine["p50"] for mine, _ in results)), "ns")
+            ratio_figure(f"vblk.null.4k.qd{depth}.ratio_qsd", results, "iops")
+        malloc = service.controller(1, "Malloc0")
+        rates = [driver.run(malloc, depth=32, size=4096, seconds=options.seconds)["iops"]
+                 for _ in range(options.pairs)]
+        figure("vblk.malloc.4k.qd32.iops", int(statistics.median(rates)), "1/s")
+
+
+def best_aio(options, driver, directory, path):
+    """The faster of qemu-storage-daemon's two engines on this file."""
+    rates = {}
+    for engine in ("native", "io_uring"):
+        node = f"file,node-name=n0,filename={path},cache.direct=on,aio={engine}"
+        socket, command = peer_command(directory, node, engine)
+        with running(command, socket, directory / "peer.log"):
+            rates[engine] = driver.run(socket, depth=32, size=4096, seconds=1)["iops"]
+    say(f"peer's engines: {rates}")
+    return max(rates, key=rates.get)
+
+
+def file_disk(options, driver, directory):
+    path = pathlib.Path(options.file_directory or directory) / "bench.raw"
+    with open(path, "wb") as file:
+        block = os.urandom(1 << 20)
+        for _ in range(FILE_BYTES >> 20):
+            file.write(block)
+        os.fsync(file.fileno())
+    try:
+        engine = best_aio(options, driver, directory, path)
+        node = f"file,node-name=n0,filename={path},cache.direct=on,aio={engine}"
+        socket, command = peer_command(directory, node, "file")
+        say("peer: " + " ".join(command))
+        service = Service(options.build, directory, 1)
+        with service.start() as process, running(command, socket, directory / "peer.log") as peer:
+            service.rpc("bdev_aio_create", str(path), "Aio0", "512")
+            ours = service.controller(0, "Aio0")
+            results = paired(driver, ours, process.pid, socket, peer.pid, options.pairs, depth=32,
+                             size=4096, seconds=options.seconds)
+            figure("vblk.file.4k.qd32.iops",
+                   int(statistics.median(mine["iops"] for mine, _ in results)), "1/s")
+            ratio_figure("vblk.file.4k.qd32.ratio_qsd", results, "iops")
+            ratio_figure("vblk.file.4k.qd32.cpu_per_io_ratio_qsd", results, "cpu_per_io")
+    finally:
+        path.unlink()
+
+
+def idle_and_memory(options, driver, directory):
+    count = 8
+    service = Service(options.build, directory, count)
+    with service.start() as process:
+        service.rpc("bdev_null_create", "Null0", "1024", "512")
+        sockets = [service.controller(index, "Null0", queues=4) for index in range(count)]
+        before = private_kib(process.pid)
+        fronts = [subprocess.Popen(
+            [driver.program, "--socket", socket, "--queues", "4", "--depth", "1", "--seconds",
+             "0.2", "--hold", "12"], stdout=subprocess.DEVNULL) for socket in sockets]
+        time.sleep(3)
+        figure("vblk.memory_per_controller", int((private_kib(process.pid) - before) / count),
+               "KiB (4 queues of 256 entries, private memory of the service)")
+        for front in fronts[1:]:
+            front.kill()
+            front.wait()
+        time.sleep(1)
+        start, cpu = time.monotonic(), cpu_seconds(process.pid)
+        time.sleep(5)
+        share = (cpu_seconds(process.pid) - cpu) / (time.monotonic() - start)
+        figure("idle.core_percent", 100 * share, "% (one attached, idle front end)")
+        fronts[0].wait()
+
+
+def instructions(options, directory):
+    """callgrind over the device model's turns, all of them busy, in a single-threaded driver."""
+    if not shutil.which("valgrind"):
+        say("skipped: vblk.null.512.qd32.instructions_per_io, no valgrind on this machine")
+        return
+    program = directory / "snap_perf.stripped"
+    subprocess.run(["strip", "-g", "-o", program, options.build / "snap_perf"], check=True)
+    count = 320_000
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/callgrind.out",
+               "--toggle-collect=*deviceTurn*", str(program), "--model", str(count), "--size",
+               "512", "--depth", "32"]
+    say("method: " + " ".join(command[:2] + command[3:]) + ", collected / requests")
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    collected = int(re.search(r"Collected : (\d+)", text).group(1))
+    figure("vblk.null.512.qd32.instructions_per_io", collected // count, "instructions")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=pathlib.Path, required=True,
+                        help="directory of release binaries")
+    parser.add_argument("--pairs", type=int, default=5, help="paired runs of each figure")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a run")
+    parser.add_argument("--file-directory", help="where the file of the file figures goes")
+    parser.add_argument("--only", choices=["null", "file", "idle", "instructions"])
+    options = parser.parse_args()
+    options.build = options.build.resolve()
+    if len(os.sched_getaffinity(0)) < 2:
+        sys.exit("bench: two cores are needed, one for the service and one for the driver")
+    driver = Driver(options.build)
+    stages = {
+        "null": lambda directory: null_and_malloc(options, driver, directory),
+        "file": lambda directory: file_disk(options, driver, directory),
+        "idle": lambda directory: idle_and_memory(options, driver, directory),
+        "instructions": lambda directory: instructions(options, directory),
+    }
+    for name, stage in stages.items():
+        if options.only in (None, name):
+            say(f"stage: {name}")
+            with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+                stage(pathlib.Path(directory))
+
+
+if __name__ == "__main__":
+    main()
