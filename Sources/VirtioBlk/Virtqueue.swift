@@ -42,7 +42,8 @@ public struct Virtqueue: ~Copyable {
             let device = memory.shared(atUserAddress: setup.deviceArea, byteCount: areas.device)
         else { throw .notMapped }
         // A front end could map a region at an odd place of its file.
-        guard let table = SharedTable(descriptors), driver.address % 2 == 0, device.address % 4 == 0,
+        guard let table = SharedTable(descriptors), driver.address % 2 == 0,
+            device.address % 4 == 0,
             !setup.isPacked || driver.address % 4 == 0
         else { throw .misaligned }
         if setup.isPacked {
