@@ -1,0 +1,85 @@
+import Testing
+
+@Suite struct `Simulated disk` {
+    private func run(
+        _ seed: Seed, _ options: World.Options = World.Options(), requests: Int = 300
+    ) throws {
+        let world = try World(seed, options)
+        try world.run(requests: requests)
+        let violations = world.driver.violations
+        #expect(
+            violations.isEmpty,
+            "\(seed), \(world.storage), \(world.driver.shape): \(violations)")
+    }
+
+    @Test(arguments: World.Storage.allCases, Seed.sample(24))
+    func `answers every command once`(storage: World.Storage, seed: Seed) throws {
+        try run(seed, World.Options(storage: storage))
+    }
+
+    @Test(arguments: [World.Storage.error, .chaos], Seed.sample(32))
+    func `answers every command once while the backend fails`(
+        storage: World.Storage, seed: Seed
+    ) throws {
+        try run(seed, World.Options(storage: storage, failsRequests: true))
+    }
+
+    @Test(arguments: World.Storage.allCases, Seed.sample(12))
+    func `writes nothing after a reset`(storage: World.Storage, seed: Seed) throws {
+        try run(seed, World.Options(storage: storage, failsRequests: true, resets: true))
+    }
+
+    @Test(arguments: World.Storage.allCases, Seed.sample(12))
+    func `goes on after a drain, with another channel or from its position`(
+        storage: World.Storage, seed: Seed
+    ) throws {
+        try run(seed, World.Options(storage: storage, drains: true))
+    }
+
+    @Test(arguments: World.Storage.allCases, Seed.sample(24))
+    func `loses and repeats nothing when it dies`(storage: World.Storage, seed: Seed) throws {
+        try run(seed, World.Options(storage: storage, crashes: true))
+    }
+
+    @Test(arguments: Seed.sample(32))
+    func `bears it all together`(seed: Seed) throws {
+        try run(
+            seed,
+            World.Options(failsRequests: true, resets: true, crashes: true, drains: true))
+    }
+}
+
+/// The checkers find what they are there for: each of these bugs is planted.
+@Suite struct `Simulation checkers` {
+    private func finds(_ options: World.Options, _ text: String) throws {
+        for seed in 0..<40 {
+            let world = try World(Seed(UInt64(seed)), options)
+            try world.run(requests: 300)
+            if world.driver.violations.contains(where: { $0.contains(text) }) { return }
+        }
+        Issue.record("nothing found")
+    }
+
+    @Test(arguments: [ChaosBackend.Plant.losesWrite, .tearsWrite, .readsWrongBlock])
+    func `find data that is not what was written`(plant: ChaosBackend.Plant) throws {
+        try finds(World.Options(storage: .chaos, plant: plant), "read of block")
+    }
+
+    @Test func `find a write outside granted memory`() throws {
+        try finds(World.Options(storage: .chaos, plant: .straysWhileReading), "outside granted")
+    }
+
+    @Test func `find a lost interrupt`() throws {
+        try finds(World.Options(storage: .malloc, losesInterrupts: true), "lost interrupt")
+    }
+
+    @Test func `find a lost kick`() throws {
+        try finds(World.Options(storage: .malloc, losesKicks: true), "lost kick")
+    }
+
+    @Test func `find a write after a reset`() throws {
+        try finds(
+            World.Options(storage: .malloc, resets: true, answersAfterReset: true),
+            "after the reset")
+    }
+}

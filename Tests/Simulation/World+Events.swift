@@ -1,0 +1,183 @@
+import Bdev
+import Bounded
+import Memory
+import Platform
+import VirtioBlk
+import VirtioDriver
+
+/// What interrupts the life of a device.
+extension World {
+    // --- drain, exchange, restart ---
+
+    /// Drains the queue; then resumes it, gives it another channel, or starts a new one where it
+    /// stopped.
+    func drain() throws {
+        device.queue.drain()
+        device.heat()
+        for _ in 0..<10_000 where !device.queue.isDrained {
+            turnDevice()
+            now = now.advanced(by: 5)
+            (backend as? ErrorBackend)?.clear()
+        }
+        guard device.queue.isDrained else { return complain("does not drain") }
+        switch random.pick(0...2) {
+        case 0: break
+        case 1:
+            let channel = try disk.openChannel(depth: driver.shape.size, at: .unwatched)
+            device.queue.attach(
+                channel, shape: configuration.shape, identifier: configuration.identifier)
+            device.channel = channel
+        default: try restart()
+        }
+        device.queue.resume()
+        device.heat()
+    }
+
+    /// As GET_VRING_BASE and SET_VRING_BASE do: the position travels as one number.
+    private func restart() throws {
+        let isPacked = driver.shape.isPacked
+        let base = device.queue.position.vringBase(isPacked: isPacked)
+        device = try World.makeDevice(
+            driver.shape, VirtqueuePosition(vringBase: base, isPacked: isPacked), space, log,
+            configuration, disk, line)
+        device.queue.interruptAnyway()
+    }
+
+    // --- reset ---
+
+    /// The driver takes its rings back. Until the device says that it is done it may still read and
+    /// write data; afterwards nothing.
+    func reset() throws {
+        device.queue.discard()
+        device.heat()
+        for _ in 0..<10_000 where !device.queue.isDrained {
+            space.remember()
+            device.turn(now: now)
+            if !space.isUntouched(except: driver.grantedBuffers(withStatus: false)) {
+                complain("wrote to the rings or a status after the reset")
+            }
+            now = now.advanced(by: 5)
+            (backend as? ErrorBackend)?.clear()
+        }
+        guard device.queue.isDrained else { return complain("does not end after a reset") }
+        // A bug on purpose: a request of the old life is still under way.
+        if options.answersAfterReset { space.fill(with: 0x55) }
+        driver.reset()
+        space.remember()
+        for _ in 0..<20 {
+            device.turn(now: now)
+            now = now.advanced(by: 10)
+        }
+        if options.answersAfterReset {
+            space.parts(HostSpace.dataStart, 1)[0].store(UInt8(0x56))
+        }
+        if !space.isUntouched(except: []) { complain("wrote after the reset was acknowledged") }
+        log?.bytes.segment.fill(with: 0)
+        device = try World.makeDevice(
+            driver.shape, World.freshPosition(driver.shape.isPacked, 0), space, log,
+            configuration, disk, line)
+    }
+
+    // --- crash ---
+
+    /// What memory held in the middle of a turn: requests are logged, nothing is answered.
+    private struct Image {
+        var log: [UInt8]
+        var usedIndex: UInt16
+    }
+
+    /// Where in the turn it dies (Virtio 1.2 §2.7.14, vhost-user.rst "Inflight I/O tracking").
+    private enum Death: CaseIterable {
+        case betweenTurns
+        /// Used elements are written, the index is not.
+        case beforePublishing
+        /// The index is there, no head is cleared.
+        case afterPublishing
+        /// Some heads are cleared, the log's index is the old one.
+        case whileClearing
+    }
+
+    private var usedArea: SharedBytes {
+        space.rings(at: SimulatedDriver.deviceOffset, byteCount: 4)
+    }
+
+    /// The service dies without ceremony. Its storage ends what it has begun (the predecessor
+    /// rule); a successor goes on from the in-flight area.
+    func crash() throws {
+        guard let log else { return }
+        dieInTurn(log)
+        bury()
+        let stale = World.freshPosition(false, start)
+        device = try World.makeDevice(
+            driver.shape, stale, space, log, configuration, disk, line)
+        device.queue.interruptAnyway()
+    }
+
+    private func dieInTurn(_ log: Mapping) {
+        let death = Death.allCases.randomElement(using: &random) ?? .betweenTurns
+        guard death != .betweenTurns, let chaos = backend as? ChaosBackend else { return }
+        var image: Image?
+        chaos.onPoll = { [unowned self] in
+            image = Image(
+                log: log.bytes.segment.bytes(), usedIndex: usedArea.loadAcquire16(at: 2))
+        }
+        device.heat()
+        line.isPending = false
+        turnDevice()
+        chaos.onPoll = {}
+        guard let image else { return }
+        let published = usedArea.loadAcquire16(at: 2)
+        let batch = lastBatch(log, count: Int(published &- image.usedIndex))
+        let marks = MarkTable(log)
+        marks.copy(from: image.log, size: driver.shape.size)
+        log.bytes.storeRelease16(image.usedIndex, at: 14)
+        switch death {
+        case .betweenTurns: break
+        case .beforePublishing: usedArea.storeRelease16(image.usedIndex, at: 2)
+        case .afterPublishing: break
+        case .whileClearing:
+            for head in batch.prefix(random.pick(0...batch.count)) { marks[head] = 0 }
+        }
+        // The interrupt of this turn was not raised.
+        line.isPending = false
+    }
+
+    /// Heads of the latest batch, in the order of their end.
+    private func lastBatch(_ log: Mapping, count: Int) -> [Int] {
+        var heads: [Int] = []
+        var head = Int(log.bytes.load(UInt16.self, at: 12))
+        for _ in 0..<count where head < driver.shape.size {
+            heads.append(head)
+            head = Int(log.bytes.load(UInt16.self, at: 16 + 16 * head + 6))
+        }
+        return heads.reversed()
+    }
+
+    /// Brings the storage of a device that nobody polls any more to its end.
+    func bury() {
+        var completions = CompletionBatch(capacity: driver.shape.size)
+        while device.channel.outstanding > 0 {
+            completions.removeAll()
+            device.channel.abandonHeld()
+            device.channel.poll(into: &completions, now: now)
+            now = now.advanced(by: 5)
+        }
+        graves.append(device)
+    }
+}
+
+/// The in-flight marks of a split queue's area.
+private struct MarkTable {
+    private let bytes: SharedBytes
+
+    init(_ log: Mapping) { bytes = log.bytes }
+
+    subscript(head: Int) -> UInt8 {
+        get { bytes.load(UInt8.self, at: 16 + 16 * head) }
+        nonmutating set { bytes.store(newValue, at: 16 + 16 * head) }
+    }
+
+    func copy(from image: [UInt8], size: Int) {
+        for head in 0..<size { self[head] = image[16 + 16 * head] }
+    }
+}
