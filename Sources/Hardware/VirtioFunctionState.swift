@@ -140,5 +140,5 @@ public struct InflightGrant: Sendable {
     }
 
     /// Bytes of one queue's part: room for either ring format, on a cache line of its own.
-    public static func stride(queueSize: Int) -> Int { 64 + 32 * queueSize }
+    public static func stride(queueSize: Int) -> Int { (64 + 32 * queueSize + 63) & ~63 }
 }

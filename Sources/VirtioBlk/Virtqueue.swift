@@ -24,6 +24,8 @@ public struct Virtqueue: ~Copyable {
     /// Used index (split) or entries used since (packed) at the last interrupt decision.
     var signalledUsed: UInt16
     var usedSinceDecision = 0
+    /// Packed: the descriptors of the chain that was taken last.
+    var copy: RingCopy
 
     public init(_ setup: VirtqueueSetup, memory: HostMemory) throws(QueueFault) {
         let size = setup.size
@@ -62,6 +64,7 @@ public struct Virtqueue: ~Copyable {
         position = setup.position
         knownAvailable = setup.position.nextAvailable
         signalledUsed = setup.position.nextUsed
+        copy = RingCopy(capacity: setup.isPacked ? size : 1)
     }
 
     private static func areaByteCounts(
