@@ -106,7 +106,8 @@ let package = Package(
                 "MallocProbe",
             ]),
         tests(
-            "Simulation", ["CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver"]),
+            "Simulation",
+            ["CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver"]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
         tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
         tests(

@@ -69,7 +69,7 @@ final class FileChannel: BackendChannel {
             start(batch[index])
             taken &+= 1
         }
-        queue.flush()
+        queue.flush(now: now)
         return taken
     }
 
@@ -137,7 +137,7 @@ final class FileChannel: BackendChannel {
         while !waiting.isEmpty, !bounce.isEmpty, queue.hasRoom, let tag = waiting.pop() {
             startBuffered(tag)
         }
-        queue.flush()
+        queue.flush(now: now)
         ready.move(into: &completions)
     }
 

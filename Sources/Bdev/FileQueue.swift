@@ -12,7 +12,11 @@ final class FileQueue {
     private static let capacity = 1024
     private static let channelCapacity = 4096
     private static let none = UInt32.max
+    /// A group of so many operations is not held back for more.
+    private static let gatherCount = 16
+    private static let gatherTicks = Ticks.from(nanoseconds: 10_000)
 
+    private var gatheringSince: Ticks?
     private var eraser: RangeEraser?
     private let kernel: KernelQueue
     private let event: FileDescriptor
@@ -124,7 +128,23 @@ final class FileQueue {
     }
 
     /// Hands what was started to the kernel.
-    func flush() { if kernel.hasPrepared { kernel.submit() } }
+    ///
+    /// While the device is busy with earlier operations, a moment is waited for more: a call for
+    /// several costs little more than a call for one, and what the driver sends after a group of
+    /// answers comes as a group.
+    func flush(now: Ticks) {
+        let prepared = kernel.preparedCount
+        if prepared == 0 { return }
+        if gatheringSince == nil { gatheringSince = now }
+        let isBusy = slots.takenCount > prepared
+        if isBusy, prepared < FileQueue.gatherCount, let since = gatheringSince,
+            now.since(since) < FileQueue.gatherTicks
+        {
+            return
+        }
+        gatheringSince = nil
+        kernel.submit()
+    }
 
     /// Whether the kernel had no room for something: `flush` again soon.
     var isHeldUp: Bool { kernel.hasPrepared }

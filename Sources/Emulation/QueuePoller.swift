@@ -44,6 +44,8 @@ final class QueuePoller: Poller {
         }
     }
 
+    var isWaiting: Bool { queue.outstanding > 0 }
+
     func arm() -> Rest {
         if queue.phase == .running {
             guard queue.enableKicks() else { return .working }

@@ -86,7 +86,10 @@ public struct KernelQueue: ~Copyable {
     /// Hands over all that is prepared; what the kernel has no room for stays prepared.
     public func submit() { unsafe kernel_queue_submit(queue) }
 
-    public var hasPrepared: Bool { unsafe kernel_queue_prepared(queue) > 0 }
+    public var hasPrepared: Bool { preparedCount > 0 }
+
+    /// Operations that `submit` would hand over.
+    public var preparedCount: Int { unsafe Int(kernel_queue_prepared(queue)) }
 
     /// The next result; nil when there is none.
     public func reap() -> Result? {

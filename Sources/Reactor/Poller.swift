@@ -6,6 +6,9 @@ public protocol Poller: AnyObject {
     /// - Returns: how much was done; 0 means idle.
     func poll(now: Ticks) -> Int
 
+    /// Whether requests are under way: then only a device can end the quiet, and rarely soon.
+    var isWaiting: Bool { get }
+
     /// Asks the other side for events before the poller is left alone.
     func arm() -> Rest
 

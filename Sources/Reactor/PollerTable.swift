@@ -43,16 +43,22 @@ struct PollerTable {
         return entry.kick
     }
 
-    /// Polls every hot poller once; one that has been idle for `patience` is armed and left alone.
-    mutating func turn(now: Ticks, patience: UInt64, neverRest: Bool) -> Int {
+    /// Polls every hot poller once; one that has been idle for `patience`, or for
+    /// `waitingPatience` while it waits for a device, is armed and left alone.
+    mutating func turn(
+        now: Ticks, patience: UInt64, waitingPatience: UInt64, neverRest: Bool
+    ) -> Int {
         var done = 0
         for index in entries.indices where entries[index].standing == .hot {
             let work = entries[index].poller.poll(now: now)
             if work > 0 {
                 entries[index].lastBusy = now
                 done &+= work
-            } else if !neverRest, now.since(entries[index].lastBusy) > patience {
-                rest(index, now: now)
+            } else if !neverRest {
+                let idle = now.since(entries[index].lastBusy)
+                if idle > patience || idle > waitingPatience && entries[index].poller.isWaiting {
+                    rest(index, now: now)
+                }
             }
         }
         return done

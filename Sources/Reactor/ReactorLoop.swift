@@ -5,6 +5,7 @@ struct ReactorLoop: ~Copyable {
     private let context: ReactorContext
     private var ready = EpollTokens()
     private let patience: UInt64
+    private let waitingPatience: UInt64
     /// How often a busy loop looks for kicks of the pollers that it has left alone.
     private let lookAround: UInt64
     private var lastLook = Ticks.now()
@@ -12,6 +13,7 @@ struct ReactorLoop: ~Copyable {
     init(context: ReactorContext) {
         self.context = context
         patience = Ticks.from(nanoseconds: context.reactor.options.patienceNanoseconds)
+        waitingPatience = min(patience, Ticks.from(nanoseconds: 12_000))
         lookAround = Ticks.from(nanoseconds: 20_000)
     }
 
@@ -26,7 +28,8 @@ struct ReactorLoop: ~Copyable {
                 continue
             }
             let done = context.pollers.turn(
-                now: now, patience: patience, neverRest: reactor.options.neverSleeps)
+                now: now, patience: patience, waitingPatience: waitingPatience,
+                neverRest: reactor.options.neverSleeps)
             let end = Ticks.now()
             reactor.account(
                 busy: done > 0 ? end.since(now) : 0, idle: done > 0 ? 0 : end.since(now))

@@ -58,6 +58,13 @@ struct SnapServiceCommand: AsyncParsableCommand {
     func validate() throws {
         _ = try cores()
         _ = try tcpAddress()
+        // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 32 of them.
+        let runDirectory = run ?? rpcSocket + ".run"
+        if dpu == nil, runDirectory.utf8.count > 75, rpcSocket.utf8.count <= 107 {
+            throw ValidationError(
+                "host sockets in \(runDirectory) would have paths of more than 107 bytes; give a "
+                    + "directory of at most 75 bytes with --run")
+        }
         guard (0...Inventory.functionLimit).contains(virtioBlkFunctions) else {
             throw ValidationError(
                 "--virtio-blk-pfs is \(virtioBlkFunctions); 0 to \(Inventory.functionLimit) "

@@ -1,0 +1,54 @@
+# make run         starts a service, does verified I/O, serves until Ctrl-C (ONCE=1: ends there)
+# make test        installs what is missing, builds, and runs every test
+# make lint        formatter, layers, imports, unsafe, lengths, generated files
+# make fuzz        fuzzes every fuzz_* target for SECONDS_OF_FUZZING (600) each
+# make bench       compares with qemu-storage-daemon (see Tests/Bench/bench.py)
+
+SHELL := /bin/bash
+SECONDS_OF_FUZZING ?= 600
+PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev pkg-config qemu-system-x86 \
+	qemu-utils busybox-static cpio e2fsprogs kmod fio dash xz-utils zstd
+PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/EndToEnd
+
+.PHONY: run test lint fuzz bench deps build-tests swift-test python-test
+
+run: deps
+	swift build -c release --product snap_service
+	swift build -c release --product snap_perf
+	SOFTSNAP_BIN=$$(swift build -c release --show-bin-path) \
+		python3 -u Tests/EndToEnd/show.py $(if $(ONCE),--once)
+
+test: deps build-tests swift-test python-test
+
+build-tests:
+	swift build --build-tests
+
+swift-test:
+	swift test --skip-build
+
+# Each folder is a suite of its own: tests import the helpers beside them.
+python-test:
+	set -e; for folder in $(PYTHON_TESTS); do \
+		echo "== $$folder"; python3 -m unittest discover -s $$folder -v; done
+
+lint:
+	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	python3 Tests/Lint/lint.py
+	python3 rpc/generate.py --check
+
+fuzz: deps
+	Tests/Lint/fuzz.sh $(SECONDS_OF_FUZZING)
+
+bench: deps
+	swift build -c release
+	python3 Tests/Bench/bench.py --build $$(swift build -c release --show-bin-path)
+
+# Only what is missing is installed, so that a prepared machine needs no network.
+deps:
+	@missing=$$(for package in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
+			|| echo $$package; done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing: $$missing"; apt-get -qq update; \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; \
+	fi
