@@ -100,7 +100,8 @@ let package = Package(
         tests("BoundedTests", ["Platform", "Bounded"]),
         tests("MemoryTests", ["Platform", "Memory"]),
         tests(
-            "Simulation", ["CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver"]),
+            "Simulation",
+            ["CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver"]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
         tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
         tests(

@@ -84,10 +84,8 @@ public struct FunctionMemory: Sendable {
         let area = mapping.bytes.part(
             at: Int(header.inflight_offset) + queue * Int(header.inflight_stride),
             byteCount: Int(header.inflight_stride))
-        guard area.loadAcquire64(at: Self.runOffset) == run, area.loadAcquire16(at: 8) == 1 else {
-            return nil
-        }
-        return area.loadAcquire16(at: 14)
+        guard area.loadAcquire64(at: Self.runOffset) == run else { return nil }
+        return InflightGrant.usedIndex(in: area)
     }
 
     /// The area's `features` word, which the specification leaves to us.

@@ -1,3 +1,5 @@
+internal import CWire
+internal import Memory
 public import Platform
 
 /// What a controller offers to the driver of a virtio function.
@@ -117,6 +119,26 @@ public struct InflightGrant: Sendable {
         self.file = file
     }
 
+    /// Used index of a split queue as of its last published batch; nil when nothing was logged.
+    public func loggedUsedIndex(queue: Int) -> UInt16? {
+        let stride = InflightGrant.stride(queueSize: queueSize)
+        guard queue < queueCount,
+            let mapping = try? Mapping(
+                file.number, offset: fileOffset, byteCount: Int(byteCount))
+        else { return nil }
+        let area = mapping.bytes.part(at: queue * stride, byteCount: stride)
+        return InflightGrant.usedIndex(in: area)
+    }
+
+    /// As above, from the queue's area itself; nil for one that was never used.
+    static func usedIndex(in area: SharedBytes) -> UInt16? {
+        typealias Layout = MemoryLayout<vhost_inflight_split_queue>
+        guard let version = Layout.offset(of: \.version), let used = Layout.offset(of: \.used_idx),
+            area.loadAcquire16(at: version) == 1
+        else { return nil }
+        return area.loadAcquire16(at: used)
+    }
+
     /// Bytes of one queue's part: room for either ring format, on a cache line of its own.
-    public static func stride(queueSize: Int) -> Int { 64 + 32 * queueSize }
+    public static func stride(queueSize: Int) -> Int { (64 + 32 * queueSize + 63) & ~63 }
 }

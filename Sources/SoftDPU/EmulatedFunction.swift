@@ -140,7 +140,7 @@ final class EmulatedFunction {
         lease = nil
         core.log.notice("event=lease_ended function=\(identity.vuid)")
         // Nobody is left to acknowledge: answer what the host waits for.
-        port?.acknowledged(generation: .max, bases: [:])
+        port?.acknowledged(generation: .max, bases: absentBases())
     }
 
     // --- between host and service ---
@@ -156,6 +156,20 @@ final class EmulatedFunction {
         // The first one of a lease says that predecessors have been waited for.
         predecessors = []
         port?.acknowledged(generation: generation, bases: bases)
+    }
+
+    /// Where stopped queues would go on, read from their in-flight areas: nobody drives them.
+    func absentBases() -> [Int: UInt32] {
+        guard lease == nil, let memory, let functionMemory = try? FunctionMemory(adopting: memory)
+        else { return [:] }
+        var bases: [Int: UInt32] = [:]
+        for queue in state.queues where !queue.isRunning {
+            let index =
+                state.inflight?.loggedUsedIndex(queue: queue.index)
+                ?? functionMemory.loggedUsedIndex(queue: queue.index, run: queue.run)
+            if let index { bases[queue.index] = UInt32(index) }
+        }
+        return bases
     }
 
     func configure(_ configuration: [UInt8]) {

@@ -6,7 +6,8 @@ internal import VhostUser
 /// Where one function meets its host: a vhost-user socket, one front end at a time, any number of
 /// them over the life of the function.
 final class HostPort {
-    private static let replyLimit = 64
+    /// Messages taken from one front end before others have their turn.
+    private static let turnLimit = 32
 
     let path: String
     private unowned let function: EmulatedFunction
@@ -14,6 +15,8 @@ final class HostPort {
     private let listener: SharedDescriptor
     private var listenerToken: UInt64 = 0
     private var connection: Connection?
+    private var connections = LogThrottle()
+    private var refusals = LogThrottle()
     private(set) var session: HostSession?
 
     /// One connected front end.
@@ -41,6 +44,7 @@ final class HostPort {
     }
 
     var isConnected: Bool { connection != nil }
+    private var name: String { function.identity.vuid }
 
     func close() {
         if let connection {
@@ -56,9 +60,10 @@ final class HostPort {
         while let accepted = try? UnixSocket.accept(listener.number) {
             let socket = SharedDescriptor(accepted)
             guard connection == nil, let offer = function.offer else {
-                core.log.warning(
-                    "event=host_refused function=\(function.identity.vuid) reason=connected_already"
-                )
+                if refusals.permits() {
+                    core.log.warning(
+                        "event=host_refused function=\(name) count=\(refusals.count) reason=busy")
+                }
                 continue
             }
             do {
@@ -66,10 +71,13 @@ final class HostPort {
                 connection = Connection(
                     socket: socket, token: token, stream: VhostUserStream(socket: socket.number))
                 session = HostSession(offer: offer, after: function.startState())
-                core.log.notice("event=host_connected function=\(function.identity.vuid)")
+                if connections.permits() {
+                    core.log.notice(
+                        "event=host_connected function=\(name) count=\(connections.count)")
+                }
             } catch {
                 core.log.error(
-                    "event=host_refused function=\(function.identity.vuid) error=\"\(error)\"")
+                    "event=host_refused function=\(name) error=\"\(error)\"")
             }
         }
     }
@@ -83,7 +91,9 @@ final class HostPort {
             }
             return
         }
-        while connection != nil, connection?.pending == nil {
+        var budget = Self.turnLimit
+        while connection != nil, connection?.pending == nil, budget > 0 {
+            budget -= 1
             do throws(VhostUserError) {
                 guard let event = try connection?.stream.next() else { return }
                 switch event {
@@ -113,8 +123,9 @@ final class HostPort {
         case .wait(let pending):
             if function.mustWait {
                 pause(for: pending)
-            } else if let answer = session?.finish(pending) {
-                reply(answer)
+            } else {
+                session?.record(function.absentBases())
+                if let answer = session?.finish(pending) { reply(answer) }
             }
         }
     }
@@ -141,8 +152,10 @@ final class HostPort {
         core.context.remove(connection.socket.number, token: connection.token)
         self.connection = nil
         self.session = nil
-        core.log.notice(
-            "event=host_disconnected function=\(function.identity.vuid) reason=\"\(reason)\"")
+        if connections.permitted {
+            core.log.notice(
+                "event=host_disconnected function=\(name) reason=\"\(reason)\"")
+        }
         function.hostLeft(session)
     }
 

@@ -34,12 +34,23 @@ extension BlockQueue {
                 freeSlots.giveBack(slot)
                 return
             }
-            if replay.isEmpty == false { replay.advance() }
             turn.received &+= 1
-            if log != nil { log?.began(chain.id) }
+            let logEntry = began(chain)
             if isInOrder { _ = arrivals.push(slot) }
-            start(chain, slot, in: run, longRun: longRun)
+            start(chain, slot, in: run, longRun: longRun, logEntry: logEntry)
         }
+    }
+
+    /// Logs a chain that was taken; one that a predecessor took is in the log already.
+    private mutating func began(_ chain: Chain) -> UInt16 {
+        if log != nil { log?.began(chain.id) }
+        if !replay.isEmpty {
+            let head = replay.next
+            replay.advance()
+            return head
+        }
+        if packedLog != nil { return packedLog?.began(ring.copy) ?? 0 }
+        return 0
     }
 
     /// From the replay list of a predecessor first, then from the ring.
@@ -48,7 +59,12 @@ extension BlockQueue {
         _ chain: inout Chain, into run: SegmentRun
     ) throws(QueueFault) -> Bool {
         if replay.isEmpty { return try ring.next(&chain, into: run) }
-        try ring.collectSplit(head: replay.next, &chain, into: run)
+        if packedLog != nil {
+            try packedLog?.read(replay.next, into: &ring.copy)
+            try ring.collectCopy(&chain, into: run)
+        } else {
+            try ring.collectSplit(head: replay.next, &chain, into: run)
+        }
         return true
     }
 
@@ -75,14 +91,15 @@ extension BlockQueue {
 
     @inline(__always)
     private mutating func start(
-        _ chain: Chain, _ slot: UInt32, in run: SegmentRun, longRun: UInt32
+        _ chain: Chain, _ slot: UInt32, in run: SegmentRun, longRun: UInt32, logEntry: UInt16
     ) {
         guard chain.flaw == .none, let parts = RequestParts.split(chain, in: run) else {
-            return refuse(chain, slot, in: run, longRun: longRun)
+            return refuse(chain, slot, in: run, longRun: longRun, logEntry: logEntry)
         }
         var entry = Slot(
             id: chain.id, descriptorCount: chain.descriptorCount, status: parts.status,
             longRun: longRun)
+        entry.logEntry = logEntry
         switch parser.parse(parts) {
         case .transfer(let operation, let block, let blockCount, let segments):
             switch operation {
@@ -137,7 +154,7 @@ extension BlockQueue {
     /// A chain that cannot be a request: an error status where one can go, else just returned.
     @inline(never)
     private mutating func refuse(
-        _ chain: Chain, _ slot: UInt32, in run: SegmentRun, longRun: UInt32
+        _ chain: Chain, _ slot: UInt32, in run: SegmentRun, longRun: UInt32, logEntry: UInt16
     ) {
         turn.refusals &+= 1
         let stored = chain.flaw == .tooLong ? run.limit : chain.segmentCount
@@ -148,6 +165,7 @@ extension BlockQueue {
             status: hasStatus
                 ? last.part(at: last.byteCount &- 1, byteCount: 1) : HostSegment.empty,
             longRun: longRun)
+        slots[Int(slot)].logEntry = logEntry
         finish(slot, status: UInt8(VIRTIO_BLK_STATUS_IOERR))
     }
 
@@ -178,7 +196,12 @@ extension BlockQueue {
                 written = status == UInt8(VIRTIO_BLK_STATUS_OK) ? entry.written &+ 1 : 1
             }
             if log != nil { log?.ending(entry.id) }
+            if packedLog != nil {
+                packedLog?.ending(
+                    entry.logEntry, usedAfter: ring.positionAfterUse(entry.descriptorCount))
+            }
             ring.use(id: entry.id, descriptorCount: entry.descriptorCount, written: written)
+            if packedLog != nil { packedLog?.ended(entry.logEntry) }
         }
         if entry.longRun != Slot.noLongRun { room.giveBackLong(entry.longRun) }
         freeSlots.giveBack(slot)

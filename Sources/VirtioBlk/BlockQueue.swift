@@ -31,6 +31,8 @@ public struct BlockQueue: ~Copyable {
     struct Slot: BitwiseCopyable {
         var id: UInt16
         var descriptorCount: UInt16
+        /// Packed: its entry in the in-flight log.
+        var logEntry: UInt16 = 0
         /// Where the status byte goes; empty when the chain has no place for one.
         var status: HostSegment
         /// Bytes in the writable part when the request succeeds.
@@ -51,6 +53,7 @@ public struct BlockQueue: ~Copyable {
 
     var ring: Virtqueue
     var log: InflightLog?
+    var packedLog: PackedInflightLog?
     var parser: BlockRequestParser
     var identifier: [UInt8]
     let isInOrder: Bool
@@ -77,8 +80,14 @@ public struct BlockQueue: ~Copyable {
     ) throws(QueueFault) {
         var ring = try Virtqueue(setup, memory: memory)
         var log: InflightLog?
+        var packedLog: PackedInflightLog?
         var replay = Replay()
-        if let area, !setup.isPacked {
+        if let area, setup.isPacked {
+            var opened = try PackedInflightLog(
+                area: area, queueSize: setup.size, position: setup.position)
+            replay = try opened.takeOver(&ring)
+            packedLog = consume opened
+        } else if let area {
             var opened = try InflightLog(
                 area: area, queueSize: setup.size, usedIndex: ring.ringUsedIndex())
             replay = opened.takeOver(&ring)
@@ -86,6 +95,7 @@ public struct BlockQueue: ~Copyable {
         }
         self.ring = ring
         self.log = log
+        self.packedLog = packedLog
         self.replay = replay
         parser = BlockRequestParser(shape: configuration.shape)
         identifier = Array(configuration.identifier.prefix(VIRTIO_BLK_ID_BYTES))

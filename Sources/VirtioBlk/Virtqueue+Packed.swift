@@ -22,38 +22,58 @@ extension Virtqueue {
         _ chain: inout Chain, into run: SegmentRun
     ) throws(QueueFault) -> Bool {
         guard hasPackedWork() else { return false }
-        chain = Chain()
+        copy.removeAll()
         var index = Int(position.nextAvailable)
-        var wrap = position.availableWrap
-        var seen = 0
         while true {
-            guard seen < size else { throw .endlessChain }
-            guard let descriptor = RingDescriptor(table.entry(at: index)) else {
-                throw .descriptorIndex
-            }
-            seen &+= 1
-            index &+= 1
-            if index == size {
-                index = 0
-                wrap.toggle()
-            }
+            guard copy.count < size else { throw .endlessChain }
+            guard let words = table.entry(at: index) else { throw .descriptorIndex }
+            copy.append(words.low, words.high)
+            index = index &+ 1 == size ? 0 : index &+ 1
+            let flags = Int(truncatingIfNeeded: words.high &>> 48)
+            if flags & VIRTIO_DESC_NEXT == 0 { break }
+        }
+        try collectCopy(&chain, into: run)
+        if index <= Int(position.nextAvailable) { position.availableWrap.toggle() }
+        position.nextAvailable = UInt16(index)
+        return true
+    }
+
+    /// The chain that `copy` holds.
+    mutating func collectCopy(_ chain: inout Chain, into run: SegmentRun) throws(QueueFault) {
+        chain = Chain()
+        for index in 0..<copy.count {
+            guard let descriptor = RingDescriptor(copy[index]) else { break }
             chain.id = descriptor.id
             let flags = descriptor.packedFlags
             if flags & VIRTIO_DESC_INDIRECT != 0 {
-                guard seen == 1, flags & VIRTIO_DESC_NEXT == 0 else { throw .indirectTable }
+                guard copy.count == 1 else { throw .indirectTable }
                 try collectIndirect(descriptor, &chain, into: run)
                 break
             }
             add(
                 address: descriptor.address, length: descriptor.length,
                 isWritable: flags & VIRTIO_DESC_WRITE != 0, to: &chain, in: run)
-            if flags & VIRTIO_DESC_NEXT == 0 { break }
         }
+        // The id of the last descriptor counts (Virtio 1.2 §2.8.6).
         guard Int(chain.id) < size else { throw .descriptorIndex }
-        chain.descriptorCount = UInt16(seen)
-        position.nextAvailable = UInt16(index)
-        position.availableWrap = wrap
-        return true
+        chain.descriptorCount = UInt16(copy.count)
+    }
+
+    /// Whether the driver can see the descriptor at `index` as used under `wrap`.
+    func isUsed(at index: UInt16, wrap: Bool) -> Bool {
+        let flags = Int(descriptors.loadAcquire16(at: 16 &* Int(index) &+ Virtqueue.flagsOffset))
+        let available = flags & VIRTIO_PACKED_AVAIL != 0
+        let used = flags & VIRTIO_PACKED_USED != 0
+        return available == wrap && used == wrap
+    }
+
+    /// Where the ring stands once another chain of `count` descriptors is used.
+    func positionAfterUse(_ count: UInt16) -> VirtqueuePosition {
+        var after = position
+        let next = Int(position.nextUsed) &+ Int(count)
+        if next >= size { after.usedWrap.toggle() }
+        after.nextUsed = UInt16(next >= size ? next &- size : next)
+        return after
     }
 
     /// Entries of an indirect table follow one another; only their write flag counts (§2.8.7).
@@ -76,12 +96,7 @@ extension Virtqueue {
         let flags = position.usedWrap ? VIRTIO_PACKED_AVAIL | VIRTIO_PACKED_USED : 0
         // Pairs with the driver's read of the flags before the rest (§2.8.22).
         descriptors.storeRelease16(UInt16(flags), at: offset &+ Virtqueue.flagsOffset)
-        var next = Int(position.nextUsed) &+ Int(descriptorCount)
-        if next >= size {
-            next &-= size
-            position.usedWrap.toggle()
-        }
-        position.nextUsed = UInt16(next)
+        position = positionAfterUse(descriptorCount)
         usedSinceDecision &+= Int(descriptorCount)
     }
 

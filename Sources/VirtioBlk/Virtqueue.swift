@@ -24,6 +24,8 @@ public struct Virtqueue: ~Copyable {
     /// Used index (split) or entries used since (packed) at the last interrupt decision.
     var signalledUsed: UInt16
     var usedSinceDecision = 0
+    /// Packed: the descriptors of the chain that was taken last.
+    var copy: RingCopy
 
     public init(_ setup: VirtqueueSetup, memory: HostMemory) throws(QueueFault) {
         let size = setup.size
@@ -42,7 +44,8 @@ public struct Virtqueue: ~Copyable {
             let device = memory.shared(atUserAddress: setup.deviceArea, byteCount: areas.device)
         else { throw .notMapped }
         // A front end could map a region at an odd place of its file.
-        guard let table = SharedTable(descriptors), driver.address % 2 == 0, device.address % 4 == 0,
+        guard let table = SharedTable(descriptors), driver.address % 2 == 0,
+            device.address % 4 == 0,
             !setup.isPacked || driver.address % 4 == 0
         else { throw .misaligned }
         if setup.isPacked {
@@ -61,6 +64,7 @@ public struct Virtqueue: ~Copyable {
         position = setup.position
         knownAvailable = setup.position.nextAvailable
         signalledUsed = setup.position.nextUsed
+        copy = RingCopy(capacity: setup.isPacked ? size : 1)
     }
 
     private static func areaByteCounts(

@@ -72,17 +72,35 @@ struct DiskModel {
 /// The content of a block that carries a stamp: every eight bytes say which write and where.
 enum Stamp {
     static func bytes(_ stamp: UInt64, blockByteCount: Int) -> [UInt8] {
-        if stamp == 0 { return [UInt8](repeating: 0, count: blockByteCount) }
-        let word = (0..<8).map { UInt8(truncatingIfNeeded: stamp >> (8 * UInt64($0))) }
-        return (0..<blockByteCount).map { word[$0 & 7] ^ UInt8(truncatingIfNeeded: $0 >> 3) }
+        var bytes = [UInt8](repeating: 0, count: blockByteCount)
+        if stamp == 0 { return bytes }
+        var index = 0
+        while index < blockByteCount {
+            bytes[index] = byte(stamp, index)
+            index &+= 1
+        }
+        return bytes
     }
 
-    /// The stamp of a block's content; nil when it is no single write's.
+    @inline(__always)
+    private static func byte(_ stamp: UInt64, _ index: Int) -> UInt8 {
+        stamp == 0
+            ? 0
+            : UInt8(truncatingIfNeeded: stamp &>> (8 &* UInt64(index & 7)))
+                ^ UInt8(truncatingIfNeeded: index &>> 3)
+    }
+
+    /// The stamp of a block's content; nil when it is no single write's. Looks at the ends and at
+    /// every 37th byte.
     static func read(_ bytes: ArraySlice<UInt8>) -> UInt64? {
         let stamp = bytes.prefix(8).enumerated().reduce(UInt64(0)) {
             $0 | UInt64($1.element) << (8 * UInt64($1.offset))
         }
-        let expected = Stamp.bytes(stamp, blockByteCount: bytes.count)
-        return bytes.elementsEqual(expected) ? stamp : nil
+        let first = bytes.startIndex
+        for offset in stride(from: bytes.count - 1, through: 0, by: -37)
+        where bytes[first + offset] != byte(stamp, offset) {
+            return nil
+        }
+        return stamp
     }
 }

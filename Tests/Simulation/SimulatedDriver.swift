@@ -95,8 +95,7 @@ final class SimulatedDriver {
     func submit(_ count: Int) -> Bool {
         for _ in 0..<count {
             guard let slot = freeSlots.randomElement(using: &random) else { break }
-            guard submitOne(slot) else { break }
-            freeSlots.removeAll { $0 == slot }
+            if submitOne(slot) { freeSlots.removeAll { $0 == slot } }
         }
         if random.oneIn(8) { ring.shuffle(using: &random) }
         return ring.publish()
@@ -118,7 +117,7 @@ final class SimulatedDriver {
         let wire = Wire(kind, blocks, stamp, shape)
         let (pieces, writable) = layOut(wire, in: slot)
         let isIndirect = shape.allowsIndirect && (random.oneIn(2) || pieces.count > shape.size)
-        guard pieces.count <= (isIndirect ? Self.tableLimit : shape.size) else { return true }
+        guard pieces.count <= (isIndirect ? Self.tableLimit : shape.size) else { return false }
         let table = isIndirect ? self.table(slot, pieces.count) : nil
         guard let id = ring.add(pieces, table: table) else { return false }
         let start = model.tick()

@@ -1,8 +1,16 @@
+import Platform
 import Testing
+
+extension World {
+    /// `count` worlds; SOFTSNAP_SIMULATION=n in the environment makes them n times as many.
+    static func share(_ count: Int) -> Int {
+        count * (ProcessFacts.environment("SOFTSNAP_SIMULATION").flatMap(Int.init) ?? 1)
+    }
+}
 
 @Suite struct `Simulated disk` {
     private func run(
-        _ seed: Seed, _ options: World.Options = World.Options(), requests: Int = 300
+        _ seed: Seed, _ options: World.Options = World.Options(), requests: Int = 150
     ) throws {
         let world = try World(seed, options)
         try world.run(requests: requests)
@@ -12,36 +20,36 @@ import Testing
             "\(seed), \(world.storage), \(world.driver.shape): \(violations)")
     }
 
-    @Test(arguments: World.Storage.allCases, Seed.sample(24))
+    @Test(arguments: World.Storage.allCases, Seed.sample(World.share(8)))
     func `answers every command once`(storage: World.Storage, seed: Seed) throws {
         try run(seed, World.Options(storage: storage))
     }
 
-    @Test(arguments: [World.Storage.error, .chaos], Seed.sample(32))
+    @Test(arguments: [World.Storage.error, .chaos], Seed.sample(World.share(16)))
     func `answers every command once while the backend fails`(
         storage: World.Storage, seed: Seed
     ) throws {
         try run(seed, World.Options(storage: storage, failsRequests: true))
     }
 
-    @Test(arguments: World.Storage.allCases, Seed.sample(12))
+    @Test(arguments: World.Storage.allCases, Seed.sample(World.share(6)))
     func `writes nothing after a reset`(storage: World.Storage, seed: Seed) throws {
         try run(seed, World.Options(storage: storage, failsRequests: true, resets: true))
     }
 
-    @Test(arguments: World.Storage.allCases, Seed.sample(12))
+    @Test(arguments: World.Storage.allCases, Seed.sample(World.share(6)))
     func `goes on after a drain, with another channel or from its position`(
         storage: World.Storage, seed: Seed
     ) throws {
         try run(seed, World.Options(storage: storage, drains: true))
     }
 
-    @Test(arguments: World.Storage.allCases, Seed.sample(24))
+    @Test(arguments: World.Storage.allCases, Seed.sample(World.share(8)))
     func `loses and repeats nothing when it dies`(storage: World.Storage, seed: Seed) throws {
         try run(seed, World.Options(storage: storage, crashes: true))
     }
 
-    @Test(arguments: Seed.sample(32))
+    @Test(arguments: Seed.sample(World.share(16)))
     func `bears it all together`(seed: Seed) throws {
         try run(
             seed,
@@ -54,7 +62,7 @@ import Testing
     private func finds(_ options: World.Options, _ text: String) throws {
         for seed in 0..<40 {
             let world = try World(Seed(UInt64(seed)), options)
-            try world.run(requests: 300)
+            try world.run(requests: 200)
             if world.driver.violations.contains(where: { $0.contains(text) }) { return }
         }
         Issue.record("nothing found")

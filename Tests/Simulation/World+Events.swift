@@ -16,7 +16,7 @@ extension World {
         device.heat()
         for _ in 0..<10_000 where !device.queue.isDrained {
             turnDevice()
-            now = now.advanced(by: 5)
+            skip()
             (backend as? ErrorBackend)?.clear()
         }
         guard device.queue.isDrained else { return complain("does not drain") }
@@ -56,7 +56,7 @@ extension World {
             if !space.isUntouched(except: driver.grantedBuffers(withStatus: false)) {
                 complain("wrote to the rings or a status after the reset")
             }
-            now = now.advanced(by: 5)
+            skip()
             (backend as? ErrorBackend)?.clear()
         }
         guard device.queue.isDrained else { return complain("does not end after a reset") }
@@ -66,7 +66,7 @@ extension World {
         space.remember()
         for _ in 0..<20 {
             device.turn(now: now)
-            now = now.advanced(by: 10)
+            pass(10)
         }
         if options.answersAfterReset {
             space.parts(HostSpace.dataStart, 1)[0].store(UInt8(0x56))
@@ -160,7 +160,7 @@ extension World {
             completions.removeAll()
             device.channel.abandonHeld()
             device.channel.poll(into: &completions, now: now)
-            now = now.advanced(by: 5)
+            skip()
         }
         graves.append(device)
     }
