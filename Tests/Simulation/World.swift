@@ -43,7 +43,7 @@ final class World {
         self.options = options
         let storage = options.storage ?? Storage.allCases.randomElement(using: &random) ?? .chaos
         self.storage = storage
-        let isPacked = options.isPacked ?? (!options.crashes && random.oneIn(2))
+        let isPacked = options.isPacked ?? random.oneIn(2)
         let shape = SimulatedDriver.Shape(
             size: isPacked ? random.pick(2...40) : 1 << random.pick(1...6), isPacked: isPacked,
             usesEventIndex: random.oneIn(2), allowsIndirect: random.oneIn(3) || random.oneIn(2),
