@@ -68,7 +68,7 @@ extension BlockQueue {
     ) throws(QueueFault) -> Bool {
         if replay.isEmpty { return try ring.next(&chain, into: run) }
         if packedLog != nil {
-            try packedLog?.read(replay.next, into: &ring.copy)
+            packedLog?.read(replay.next, into: &ring.copy)
             try ring.collectCopy(&chain, into: run)
         } else {
             try ring.collectSplit(head: replay.next, &chain, into: run)
@@ -209,7 +209,7 @@ extension BlockQueue {
                     entry.logEntry, usedAfter: ring.positionAfterUse(entry.descriptorCount))
             }
             ring.use(id: entry.id, descriptorCount: entry.descriptorCount, written: written)
-            if packedLog != nil { packedLog?.ended(entry.logEntry) }
+            if packedLog != nil { packedLog?.ended(entry.logEntry, at: ring.position) }
         }
         if entry.longRun != Slot.noLongRun { room.giveBackLong(entry.longRun) }
         freeSlots.giveBack(slot)

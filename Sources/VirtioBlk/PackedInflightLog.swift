@@ -1,3 +1,4 @@
+internal import Bounded
 internal import CWire
 internal import Memory
 
@@ -32,6 +33,13 @@ struct PackedInflightLog: ~Copyable {
     private let size: Int
     private var counter: UInt64 = 0
     private var freeHead: UInt16 = 0
+    // Our own copy of the lists: the area may belong to a front end, which can write to it at any
+    // time. After `settle` only the descriptors of replayed chains are read from it.
+    private var nexts: FixedTable<UInt16>
+    private var lasts: FixedTable<UInt16>
+    private var counts: FixedTable<UInt16>
+    /// Heads that a predecessor had under way.
+    private var adopted: [UInt16] = []
     let isFresh: Bool
 
     static func byteCount(queueSize: Int) -> Int {
@@ -54,11 +62,15 @@ struct PackedInflightLog: ~Copyable {
         self.area = area
         size = queueSize
         isFresh = version == 0
+        nexts = FixedTable(count: queueSize, repeating: 0)
+        lasts = FixedTable(count: queueSize, repeating: 0)
+        counts = FixedTable(count: queueSize, repeating: 0)
         if isFresh { prepare(at: position) }
     }
 
-    private func prepare(at position: VirtqueuePosition) {
+    private mutating func prepare(at position: VirtqueuePosition) {
         for index in 0..<size {
+            nexts[index] = UInt16(index + 1)
             area.store(UInt16(index + 1), at: entry(UInt16(index)) &+ Layout.next)
         }
         area.store(UInt16(size), at: Layout.descriptorCount)
@@ -89,8 +101,10 @@ struct PackedInflightLog: ~Copyable {
                 UInt16(truncatingIfNeeded: rest &>> 48), at: place &+ Layout.descriptor &+ 2)
             area.store(UInt32(truncatingIfNeeded: rest), at: place &+ Layout.descriptor &+ 4)
             area.store(address, at: place &+ Layout.descriptor &+ 8)
-            freeHead = area.load(UInt16.self, at: place &+ Layout.next)
+            freeHead = nexts[Int(last)]
         }
+        lasts[Int(head)] = last
+        counts[Int(head)] = UInt16(descriptors.count)
         let place = entry(head)
         area.store(last, at: place &+ Layout.last)
         area.store(UInt16(descriptors.count), at: place &+ Layout.count)
@@ -105,10 +119,9 @@ struct PackedInflightLog: ~Copyable {
 
     /// A chain is about to be used; its flags in the ring have not changed yet.
     mutating func ending(_ head: UInt16, usedAfter position: VirtqueuePosition) {
-        let place = entry(head)
-        let last = area.load(UInt16.self, at: place &+ Layout.last)
-        // The front end may have changed it; then the free list is broken, and `began` says so.
-        if Int(last) < size { area.store(freeHead, at: entry(last) &+ Layout.next) }
+        let last = lasts[Int(head)]
+        nexts[Int(last)] = freeHead
+        area.store(freeHead, at: entry(last) &+ Layout.next)
         freeHead = head
         area.storeRelease16(freeHead, at: Layout.freeHead)
         area.storeRelease16(position.nextUsed, at: Layout.usedIndex)
@@ -116,12 +129,12 @@ struct PackedInflightLog: ~Copyable {
     }
 
     /// The driver can see that the chain is used.
-    mutating func ended(_ head: UInt16) {
+    mutating func ended(_ head: UInt16, at position: VirtqueuePosition) {
         // Pairs with `settle`: the mark is cleared before the step counts as done.
         area.storeRelease8(0, at: entry(head))
         area.storeRelease16(freeHead, at: Layout.oldFreeHead)
-        area.storeRelease16(area.load(UInt16.self, at: Layout.usedIndex), at: Layout.oldUsedIndex)
-        area.storeRelease8(area.loadAcquire8(at: Layout.usedWrap), at: Layout.oldUsedWrap)
+        area.storeRelease16(position.nextUsed, at: Layout.oldUsedIndex)
+        area.storeRelease8(position.usedWrap ? 1 : 0, at: Layout.oldUsedWrap)
     }
 
     // --- after a predecessor ---
@@ -167,52 +180,70 @@ struct PackedInflightLog: ~Copyable {
             area.storeRelease8(kept.usedWrap ? 1 : 0, at: wrap)
         }
         freeHead = head
-        clearFreeList()
+        try adoptLists()
         return kept
     }
 
-    /// Nothing on the free list is under way, whatever its mark says.
-    private func clearFreeList() {
-        var index = freeHead
-        var seen = 0
-        while Int(index) < size, seen < size {
-            area.storeRelease8(0, at: entry(index))
-            index = area.load(UInt16.self, at: entry(index) &+ Layout.next)
-            seen &+= 1
+    /// Copies the lists, and checks that every entry is either free or in exactly one chain.
+    private mutating func adoptLists() throws(QueueFault) {
+        for index in 0..<size {
+            let place = entry(UInt16(index))
+            nexts[index] = area.load(UInt16.self, at: place &+ Layout.next)
+            lasts[index] = area.load(UInt16.self, at: place &+ Layout.last)
+            counts[index] = area.load(UInt16.self, at: place &+ Layout.count)
         }
+        var isSeen = [Bool](repeating: false, count: size)
+        var index = Int(freeHead)
+        while index < size {
+            if isSeen[index] { throw .inflightRegion }
+            isSeen[index] = true
+            // Nothing on the free list is under way, whatever its mark says.
+            area.storeRelease8(0, at: entry(UInt16(index)))
+            index = Int(nexts[index])
+        }
+        for head in 0..<size where area.loadAcquire8(at: entry(UInt16(head))) == 1 {
+            adopted.append(UInt16(head))
+            var index = head
+            for place in 1...max(1, Int(counts[head])) {
+                guard index < size, !isSeen[index], counts[head] > 0 else {
+                    throw .inflightRegion
+                }
+                isSeen[index] = true
+                if place == Int(counts[head]) && index != Int(lasts[head]) {
+                    throw .inflightRegion
+                }
+                index = Int(nexts[index])
+            }
+        }
+        if isSeen.contains(false) { throw .inflightRegion }
     }
 
     /// Heads under way, oldest first.
     mutating func outstanding() -> [UInt16] {
         var found: [(head: UInt16, counter: UInt64)] = []
-        for index in 0..<size where area.loadAcquire8(at: entry(UInt16(index))) == 1 {
-            let seen = area.load(UInt64.self, at: entry(UInt16(index)) &+ Layout.counter)
-            found.append((UInt16(index), seen))
+        for head in adopted {
+            let seen = area.load(UInt64.self, at: entry(head) &+ Layout.counter)
+            found.append((head, seen))
             counter = max(counter, seen &+ 1)
         }
         return found.sorted { $0.counter < $1.counter }.map(\.head)
     }
 
     /// Ring descriptors that the chain at `head` takes.
-    func descriptorCount(_ head: UInt16) -> Int {
-        Int(area.load(UInt16.self, at: entry(head) &+ Layout.count))
-    }
+    func descriptorCount(_ head: UInt16) -> Int { Int(counts[Int(head)]) }
 
     /// Reads the chain at `head` back.
-    func read(_ head: UInt16, into copy: inout RingCopy) throws(QueueFault) {
+    func read(_ head: UInt16, into copy: inout RingCopy) {
         copy.removeAll()
-        let count = descriptorCount(head)
-        guard count > 0, count <= size else { throw .inflightRegion }
         var index = head
-        for _ in 0..<count {
-            guard Int(index) < size else { throw .inflightRegion }
+        for _ in 0..<descriptorCount(head) {
             let place = entry(index) &+ Layout.descriptor
             let rest =
                 UInt64(area.load(UInt32.self, at: place &+ 4))
                 | UInt64(area.load(UInt16.self, at: place)) << 32
                 | UInt64(area.load(UInt16.self, at: place &+ 2)) << 48
             copy.append(area.load(UInt64.self, at: place &+ 8), rest)
-            index = area.load(UInt16.self, at: entry(index) &+ Layout.next)
+            index = nexts[Int(index)]
         }
     }
 }
