@@ -139,7 +139,7 @@ extension PackedInflightLog {
     /// Puts the ring where the log says, and lists what has to be done again.
     mutating func takeOver(_ ring: inout Virtqueue) throws(QueueFault) -> Replay {
         if isFresh { return Replay() }
-        let kept = try settle { ring.isUsed(at: $0.usedIndex, wrap: $0.usedWrap) }
+        let kept = try settle { !ring.isAvailable(at: $0.usedIndex, wrap: $0.usedWrap) }
         let heads = outstanding()
         let taken = heads.reduce(0) { $0 + descriptorCount($1) }
         guard taken <= ring.size else { throw .inflightRegion }

@@ -162,8 +162,9 @@ struct PackedInflightLog: ~Copyable {
     }
 
     /// Completes or takes back the step that a predecessor died in.
-    /// - Parameter isUsed: whether the driver can see the descriptor at that offset as used, under
-    ///   that wrap counter.
+    /// - Parameter isUsed: whether the descriptor at that offset is no longer available under that
+    ///   wrap counter: the driver can see it used, or has even used it again. (A death between the
+    ///   last two stores of `ended` leaves a new offset with an old counter.)
     mutating func settle(
         isUsed: (Standing) -> Bool
     ) throws(QueueFault) -> Standing {
