@@ -83,7 +83,7 @@ final class Service: ServiceFacts {
         }
         if let address = options.rpcTCP, !address.isLoopback {
             log.warning(
-                "event=rpc_exposed address=\(address.host):\(address.port) reason=no_authentication")
+                "event=rpc_exposed host=\(address.host) port=\(address.port) authentication=none")
         }
         log.notice("event=ready rpc=\(options.rpcSocketPath)")
         await finished()
