@@ -85,7 +85,8 @@ extension VirtioBlkController {
             throw ControllerError(
                 ErrorNumber.invalid,
                 "bdev \"\(device.name)\" has blocks of \(device.geometry.blockByteCount) bytes; "
-                    + "the driver of controller \"\(options.name)\" works with \(shape.blockByteCount)")
+                    + "the driver of "
+                    + "controller \"\(options.name)\" works with \(shape.blockByteCount)")
         }
         try step(.changeDevice)
         defer { settleDeviceChange() }
