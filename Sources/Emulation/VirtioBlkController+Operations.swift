@@ -85,8 +85,8 @@ extension VirtioBlkController {
             throw ControllerError(
                 ErrorNumber.invalid,
                 "bdev \"\(device.name)\" has blocks of \(device.geometry.blockByteCount) bytes; "
-                    + "the driver of "
-                    + "controller \"\(options.name)\" works with \(shape.blockByteCount)")
+                    + "controller \"\(options.name)\" has a driver that works with "
+                    + "\(shape.blockByteCount)")
         }
         try step(.changeDevice)
         defer { settleDeviceChange() }
