@@ -100,6 +100,12 @@ let package = Package(
         tests("BoundedTests", ["Platform", "Bounded"]),
         tests("MemoryTests", ["Platform", "Memory"]),
         tests(
+            "VirtioBlkTests",
+            [
+                "CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver",
+                "MallocProbe",
+            ]),
+        tests(
             "Simulation",
             ["CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver"]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),

@@ -63,7 +63,12 @@ public final class HostMemory: @unchecked Sendable {
 
     /// Whether a region's file was cut short under us. The function that uses it has failed.
     public var isDead: Bool {
-        for region in regions where region.mapping.isDead { return true }
+        // By index: an iterator over them allocates in a debug build, and this is asked each turn.
+        var index = 0
+        while index < regions.count {
+            if regions[index].mapping.isDead { return true }
+            index &+= 1
+        }
         return false
     }
 

@@ -49,7 +49,8 @@ extension BlockQueue {
     /// The queue cannot go on. The driver sees no further answer until it resets the device.
     mutating func fail(_ fault: QueueFault) {
         guard phase.answers else { return }
-        phase = .failed(fault)
+        // Memory that is gone reads as zeros, which look like any other fault.
+        phase = .failed(ring.memory.isDead ? .memoryGone : fault)
         dropBatch()
         channel?.abandonHeld()
     }
@@ -80,6 +81,10 @@ extension BlockQueue {
     /// - Returns: false when there is work already.
     public mutating func enableKicks() -> Bool {
         guard phase == .running else { return true }
+        if ring.memory.isDead {
+            fail(.memoryGone)
+            return false
+        }
         // Requests that found no slot, or no long run, wait for completions, not for kicks.
         if !batch.isEmpty { return true }
         return ring.enableKicks() || freeSlots.freeCount == 0
@@ -134,7 +139,7 @@ extension PackedInflightLog {
     /// Puts the ring where the log says, and lists what has to be done again.
     mutating func takeOver(_ ring: inout Virtqueue) throws(QueueFault) -> Replay {
         if isFresh { return Replay() }
-        let kept = try settle { ring.isUsed(at: $0.usedIndex, wrap: $0.usedWrap) }
+        let kept = try settle { !ring.isAvailable(at: $0.usedIndex, wrap: $0.usedWrap) }
         let heads = outstanding()
         let taken = heads.reduce(0) { $0 + descriptorCount($1) }
         guard taken <= ring.size else { throw .inflightRegion }

@@ -5,10 +5,11 @@ internal import Memory
 
 /// From a chain on the ring to a request, and back.
 extension BlockQueue {
-    /// Takes chains off the ring until the batch is full or nothing is left.
+    /// Takes chains off the ring until the batch is full, the turn is over or nothing is left.
     mutating func fetch() throws(QueueFault) {
         var chain = Chain()
-        while !batch.isFull {
+        // A request that is refused leaves the batch as it is, so the turn has a limit of its own.
+        while !batch.isFull, turn.received < UInt64(Self.turnLimit) {
             if startPlain() { continue }
             // Reserved before the chain is taken: running out means waiting, never losing.
             guard let slot = freeSlots.take() else { return }
@@ -34,22 +35,29 @@ extension BlockQueue {
                 freeSlots.giveBack(slot)
                 return
             }
+            let logEntry: UInt16
+            do throws(QueueFault) {
+                logEntry = try began(chain)
+            } catch {
+                if longRun != Slot.noLongRun { room.giveBackLong(longRun) }
+                freeSlots.giveBack(slot)
+                throw error
+            }
             turn.received &+= 1
-            let logEntry = began(chain)
             if isInOrder { _ = arrivals.push(slot) }
             start(chain, slot, in: run, longRun: longRun, logEntry: logEntry)
         }
     }
 
     /// Logs a chain that was taken; one that a predecessor took is in the log already.
-    private mutating func began(_ chain: Chain) -> UInt16 {
+    private mutating func began(_ chain: Chain) throws(QueueFault) -> UInt16 {
         if log != nil { log?.began(chain.id) }
         if !replay.isEmpty {
             let head = replay.next
             replay.advance()
             return head
         }
-        if packedLog != nil { return packedLog?.began(ring.copy) ?? 0 }
+        if packedLog != nil { return try packedLog?.began(ring.copy) ?? 0 }
         return 0
     }
 

@@ -12,7 +12,7 @@ public import Platform
 /// Nothing in it allocates, locks or logs. Confined to one thread.
 public struct BlockQueue: ~Copyable {
     /// Requests started, and answered, in one turn at most.
-    private static let turnLimit = 64
+    static let turnLimit = 64
 
     public struct Configuration: Sendable {
         public var shape: BlockShape

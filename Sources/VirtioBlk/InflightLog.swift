@@ -47,7 +47,8 @@ struct InflightLog: ~Copyable {
         self.area = area
         size = queueSize
         isFresh = version == 0
-        batch = BoundedArray(capacity: queueSize)
+        // What one turn takes and refuses, and what was under way before it.
+        batch = BoundedArray(capacity: queueSize + BlockQueue.turnLimit)
         lastBatchHead = area.load(UInt16.self, at: Layout.lastBatchHead)
         if isFresh {
             area.store(UInt16(queueSize), at: Layout.descriptorCount)

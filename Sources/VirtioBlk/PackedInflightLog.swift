@@ -33,6 +33,7 @@ struct PackedInflightLog: ~Copyable {
     private let size: Int
     private var counter: UInt64 = 0
     private var freeHead: UInt16 = 0
+    private var freeCount: Int
     // Our own copy of the lists: the area may belong to a front end, which can write to it at any
     // time. After `settle` only the descriptors of replayed chains are read from it.
     private var nexts: FixedTable<UInt16>
@@ -61,6 +62,7 @@ struct PackedInflightLog: ~Copyable {
         }
         self.area = area
         size = queueSize
+        freeCount = queueSize
         isFresh = version == 0
         nexts = FixedTable(count: queueSize, repeating: 0)
         lasts = FixedTable(count: queueSize, repeating: 0)
@@ -85,9 +87,12 @@ struct PackedInflightLog: ~Copyable {
 
     // --- while it serves ---
 
-    /// A chain was taken off the ring.
+    /// A chain was taken off the ring. A fault: the driver has made more descriptors available than
+    /// the ring has.
     /// - Returns: the entry that `ending` gets back.
-    mutating func began(_ descriptors: borrowing RingCopy) -> UInt16 {
+    mutating func began(_ descriptors: borrowing RingCopy) throws(QueueFault) -> UInt16 {
+        guard descriptors.count <= freeCount else { throw .availableIndex }
+        freeCount &-= descriptors.count
         let head = freeHead
         var last = head
         for index in 0..<descriptors.count {
@@ -118,6 +123,7 @@ struct PackedInflightLog: ~Copyable {
     /// A chain is about to be used; its flags in the ring have not changed yet.
     mutating func ending(_ head: UInt16, usedAfter position: VirtqueuePosition) {
         let last = lasts[Int(head)]
+        freeCount &+= descriptorCount(head)
         nexts[Int(last)] = freeHead
         area.store(freeHead, at: entry(last) &+ Layout.next)
         freeHead = head
@@ -156,8 +162,9 @@ struct PackedInflightLog: ~Copyable {
     }
 
     /// Completes or takes back the step that a predecessor died in.
-    /// - Parameter isUsed: whether the driver can see the descriptor at that offset as used, under
-    ///   that wrap counter.
+    /// - Parameter isUsed: whether the descriptor at that offset is no longer available under that
+    ///   wrap counter: the driver can see it used, or has even used it again. (A death between the
+    ///   last two stores of `ended` leaves a new offset with an old counter.)
     mutating func settle(
         isUsed: (Standing) -> Bool
     ) throws(QueueFault) -> Standing {
@@ -200,6 +207,7 @@ struct PackedInflightLog: ~Copyable {
         }
         for head in 0..<size where area.loadAcquire8(at: entry(UInt16(head))) == 1 {
             adopted.append(UInt16(head))
+            freeCount &-= Int(counts[head])
             var index = head
             for place in 1...max(1, Int(counts[head])) {
                 guard index < size, !isSeen[index], counts[head] > 0 else {

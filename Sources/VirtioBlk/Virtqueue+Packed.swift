@@ -59,12 +59,10 @@ extension Virtqueue {
         chain.descriptorCount = UInt16(copy.count)
     }
 
-    /// Whether the driver can see the descriptor at `index` as used under `wrap`.
-    func isUsed(at index: UInt16, wrap: Bool) -> Bool {
-        let flags = Int(descriptors.loadAcquire16(at: 16 &* Int(index) &+ Virtqueue.flagsOffset))
-        let available = flags & VIRTIO_PACKED_AVAIL != 0
-        let used = flags & VIRTIO_PACKED_USED != 0
-        return available == wrap && used == wrap
+    /// Whether the descriptor at `index` is still available under `wrap`.
+    func isAvailable(at index: UInt16, wrap: Bool) -> Bool {
+        let flags = descriptors.loadAcquire16(at: 16 &* Int(index) &+ Virtqueue.flagsOffset)
+        return isAvailable(flags, wrap: wrap)
     }
 
     /// Where the ring stands once another chain of `count` descriptors is used.

@@ -81,6 +81,10 @@ final class Service: ServiceFacts {
         if !options.waitsForRPC {
             try await registry.initialize { try await self.initializeFramework() }
         }
+        if let address = options.rpcTCP, !address.isLoopback {
+            log.warning(
+                "event=rpc_exposed address=\(address.host):\(address.port) reason=no_authentication")
+        }
         log.notice("event=ready rpc=\(options.rpcSocketPath)")
         await finished()
         log.notice("event=stopping")

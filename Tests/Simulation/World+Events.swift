@@ -80,27 +80,6 @@ extension World {
 
     // --- crash ---
 
-    /// What memory held in the middle of a turn: requests are logged, nothing is answered.
-    private struct Image {
-        var log: [UInt8]
-        var usedIndex: UInt16
-    }
-
-    /// Where in the turn it dies (Virtio 1.2 §2.7.14, vhost-user.rst "Inflight I/O tracking").
-    private enum Death: CaseIterable {
-        case betweenTurns
-        /// Used elements are written, the index is not.
-        case beforePublishing
-        /// The index is there, no head is cleared.
-        case afterPublishing
-        /// Some heads are cleared, the log's index is the old one.
-        case whileClearing
-    }
-
-    private var usedArea: SharedBytes {
-        space.rings(at: SimulatedDriver.deviceOffset, byteCount: 4)
-    }
-
     /// The service dies without ceremony. Its storage ends what it has begun (the predecessor
     /// rule); a successor goes on from the in-flight area.
     func crash() throws {
@@ -114,44 +93,19 @@ extension World {
         device.queue.interruptAnyway()
     }
 
+    /// Takes a turn, then puts memory back to what it was at some point of it.
     private func dieInTurn(_ log: Mapping) {
-        let death = Death.allCases.randomElement(using: &random) ?? .betweenTurns
-        guard death != .betweenTurns, let chaos = backend as? ChaosBackend else { return }
-        var image: Image?
-        chaos.onPoll = { [unowned self] in
-            image = Image(
-                log: log.bytes.segment.bytes(), usedIndex: usedArea.loadAcquire16(at: 2))
-        }
+        guard !random.oneIn(4), let chaos = backend as? ChaosBackend else { return }
+        var image: CrashImage?
+        // Requests are logged here, and nothing is answered.
+        chaos.onPoll = { [unowned self] in image = CrashImage(space, log, driver.shape) }
         device.heat()
-        line.isPending = false
+        let wasPending = line.isPending
         turnDevice()
         chaos.onPoll = {}
         guard let image else { return }
-        let published = usedArea.loadAcquire16(at: 2)
-        let batch = lastBatch(log, count: Int(published &- image.usedIndex))
-        let marks = MarkTable(log)
-        marks.copy(from: image.log, size: driver.shape.size)
-        log.bytes.storeRelease16(image.usedIndex, at: 14)
-        switch death {
-        case .betweenTurns: break
-        case .beforePublishing: usedArea.storeRelease16(image.usedIndex, at: 2)
-        case .afterPublishing: break
-        case .whileClearing:
-            for head in batch.prefix(random.pick(0...batch.count)) { marks[head] = 0 }
-        }
         // The interrupt of this turn was not raised.
-        line.isPending = false
-    }
-
-    /// Heads of the latest batch, in the order of their end.
-    private func lastBatch(_ log: Mapping, count: Int) -> [Int] {
-        var heads: [Int] = []
-        var head = Int(log.bytes.load(UInt16.self, at: 12))
-        for _ in 0..<count where head < driver.shape.size {
-            heads.append(head)
-            head = Int(log.bytes.load(UInt16.self, at: 16 + 16 * head + 6))
-        }
-        return heads.reversed()
+        if image.goBack(space, log, using: &random) { line.isPending = wasPending }
     }
 
     /// Brings the storage of a device that nobody polls any more to its end.
@@ -164,21 +118,5 @@ extension World {
             skip()
         }
         graves.append(device)
-    }
-}
-
-/// The in-flight marks of a split queue's area.
-private struct MarkTable {
-    private let bytes: SharedBytes
-
-    init(_ log: Mapping) { bytes = log.bytes }
-
-    subscript(head: Int) -> UInt8 {
-        get { bytes.load(UInt8.self, at: 16 + 16 * head) }
-        nonmutating set { bytes.store(newValue, at: 16 + 16 * head) }
-    }
-
-    func copy(from image: [UInt8], size: Int) {
-        for head in 0..<size { self[head] = image[16 + 16 * head] }
     }
 }
