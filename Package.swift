@@ -99,6 +99,13 @@ let package = Package(
         tests("PlatformTests", ["Platform"]),
         tests("BoundedTests", ["Platform", "Bounded"]),
         tests("MemoryTests", ["Platform", "Memory"]),
+        .target(name: "HostileDescriptors"),
+        tests(
+            "SoftDPUTests",
+            [
+                "HostileDescriptors", "Platform", "Memory", "Reactor", "Hardware", "Bdev",
+                "VirtioDriver", "VhostUser", "SoftDPU", "Emulation", logging,
+            ]),
         tests(
             "VirtioBlkTests",
             [

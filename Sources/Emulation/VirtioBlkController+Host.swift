@@ -159,6 +159,13 @@ extension VirtioBlkController {
         guard let inflight else {
             return (functionMemory.inflightArea(queue: grant.index, run: grant.run), nil)
         }
+        // The front end may have asked for a region of fewer queues than it starts.
+        guard grant.index < inflight.queueCount else {
+            throw ControllerError(
+                ErrorNumber.invalid,
+                "in-flight region: it has \(inflight.queueCount) queues, not one for queue "
+                    + "\(grant.index)")
+        }
         let stride = InflightGrant.stride(queueSize: inflight.queueSize)
         do {
             let mapping = try Mapping(

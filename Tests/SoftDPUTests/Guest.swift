@@ -1,0 +1,187 @@
+import Memory
+import Platform
+import Synchronization
+import VhostUser
+import VirtioDriver
+
+struct GuestError: Error, CustomStringConvertible {
+    let description: String
+}
+
+/// A virtual machine with one disk and one queue, over the real socket.
+final class Guest: @unchecked Sendable {
+    // Sendable: used by one thread at a time.
+    struct Options: Sendable {
+        var isPacked = false
+        var usesIndirect = false
+        var memory: SharedDescriptor?
+        var kick: SharedDescriptor?
+        var call: SharedDescriptor?
+        var queueIndex = 0
+    }
+
+    static let guestStart: UInt64 = 1 << 32
+    static let userStart: UInt64 = 1 << 40
+    static let byteCount = 2 << 20
+
+    let frontEnd: FrontEnd
+    let options: Options
+    let mapping: Mapping
+    let region: FrontEnd.Region
+    private(set) var driver: BlockDriverQueue
+    private let kick: SharedDescriptor
+    private let call: SharedDescriptor
+    private var round: UInt8 = 0
+
+    init(_ path: String, _ options: Options = Options()) throws {
+        self.options = options
+        frontEnd = try FrontEnd(path: path, patienceMilliseconds: 20_000)
+        var features: UInt64 = 1 << 32 | 1 << 29
+        if options.isPacked { features |= 1 << 34 }
+        if options.usesIndirect { features |= 1 << 28 }
+        try frontEnd.setFeatures(features)
+        let own = SharedDescriptor(
+            try MemoryFile.create(name: "guest", byteCount: UInt64(Self.byteCount)))
+        let file = options.memory ?? own
+        region = FrontEnd.Region(
+            guestAddress: Self.guestStart, userAddress: Self.userStart,
+            byteCount: UInt64(Self.byteCount), file: file)
+        try frontEnd.setMemory([region])
+        mapping = try Mapping(file.number, byteCount: Self.byteCount)
+        driver = Self.makeDriver(options, mapping)
+        let event = SharedDescriptor(try EventDescriptor.create())
+        let other = SharedDescriptor(try EventDescriptor.create())
+        (kick, call) = (options.kick ?? event, options.call ?? other)
+        try start(base: options.isPacked ? 0x8000_8000 : 0)
+    }
+
+    private static func makeDriver(_ options: Options, _ mapping: Mapping) -> BlockDriverQueue {
+        var layout = BlockDriverQueue.Layout(queueSize: 64, slotCount: 16, bufferByteCount: 4096)
+        layout.isPacked = options.isPacked
+        layout.usesEventIndex = true
+        layout.usesIndirect = options.usesIndirect
+        mapping.bytes.part(at: 0, byteCount: layout.byteCount).segment.fill(with: 0)
+        return BlockDriverQueue(layout, in: mapping.bytes, guestBase: guestStart)
+    }
+
+    func start(base: UInt32) throws {
+        let user = Self.userStart - Self.guestStart
+        try frontEnd.start(
+            FrontEnd.Queue(
+                index: options.queueIndex, size: 64,
+                descriptorArea: driver.descriptorAddress + user,
+                driverArea: driver.driverAddress + user, deviceArea: driver.deviceAddress + user,
+                base: base, kick: kick, call: call))
+    }
+
+    /// Starts anew after a reset: rings empty, nothing under way.
+    func restart() throws {
+        driver = Self.makeDriver(options, mapping)
+        try start(base: options.isPacked ? 0x8000_8000 : 0)
+    }
+
+    func stop() throws -> UInt32 { try frontEnd.stop(queue: options.queueIndex) }
+
+    func status() throws -> UInt64 {
+        let reply = try frontEnd.call(VhostUserMessage(.getStatus))
+        return ByteLayout.load(UInt64.self, from: reply.payload) ?? 0
+    }
+
+    // --- I/O ---
+
+    /// Submits a write to every slot, without waiting.
+    func submitWrites() {
+        round &+= 1
+        for slot in 0..<driver.layout.slotCount {
+            driver.data(of: slot).fill(with: round &+ UInt8(slot))
+            driver.submit(slot: slot, type: 1, sector: UInt64(slot * 8), byteCount: 4096)
+        }
+        publish()
+    }
+
+    /// Waits for the answers of a full set of slots.
+    func collect(seconds: UInt64 = 10) throws {
+        let limit = Clock.monotonicNanoseconds() + seconds * 1_000_000_000
+        var left = driver.layout.slotCount
+        while left > 0 {
+            guard let answer = driver.reap() else {
+                if Clock.monotonicNanoseconds() > limit {
+                    throw GuestError(description: "\(left) answers are missing")
+                }
+                Clock.sleep(nanoseconds: 20_000)
+                continue
+            }
+            left -= 1
+            if answer.status != 0 {
+                throw GuestError(description: "slot \(answer.slot): status \(answer.status)")
+            }
+        }
+    }
+
+    /// Writes every slot's place and reads it back, so many times.
+    func verify(rounds: Int) throws {
+        for _ in 0..<rounds {
+            submitWrites()
+            try collect()
+            for slot in 0..<driver.layout.slotCount {
+                driver.data(of: slot).fill(with: 0)
+                driver.submit(slot: slot, type: 0, sector: UInt64(slot * 8), byteCount: 4096)
+            }
+            publish()
+            try collect()
+            for slot in 0..<driver.layout.slotCount {
+                let bytes = driver.data(of: slot)
+                let expected = round &+ UInt8(slot)
+                for offset in [0, 511, 2048, 4095]
+                where bytes.load(UInt8.self, at: offset) != expected {
+                    throw GuestError(description: "slot \(slot) reads back something else")
+                }
+            }
+        }
+    }
+
+    private func publish() {
+        if driver.publish() { EventDescriptor.signal(kick.number) }
+    }
+}
+
+/// A guest that goes on reading and writing until it is told to stop.
+final class Load: Sendable {
+    private let isStopping = Atomic<Bool>(false)
+    private let rounds = Atomic<Int>(0)
+    private let failure = Mutex<String?>(nil)
+    private let thread = Mutex<Thread?>(nil)
+
+    init(_ guest: Guest) throws {
+        let started = try Thread(name: "load") { [self] in
+            while !isStopping.load(ordering: .relaxed) {
+                do {
+                    try guest.verify(rounds: 1)
+                    rounds.add(1, ordering: .relaxed)
+                } catch {
+                    failure.withLock { $0 = "\(error)" }
+                    return
+                }
+            }
+        }
+        thread.withLock { $0 = started }
+    }
+
+    /// Waits until the load has done at least one more round.
+    func advance() async -> Bool {
+        let start = rounds.load(ordering: .relaxed)
+        for _ in 0..<1000 {
+            if rounds.load(ordering: .relaxed) > start { return true }
+            if failure.withLock({ $0 }) != nil { return false }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return false
+    }
+
+    /// - Returns: what went wrong; nil when nothing did.
+    func stop() async throws -> String? {
+        isStopping.store(true, ordering: .relaxed)
+        try await onThread { [self] in thread.withLock { $0.take() }?.join() }
+        return failure.withLock { $0 }
+    }
+}
