@@ -141,8 +141,11 @@ final class Guest: @unchecked Sendable {
     }
 
     private func publish() {
-        if driver.publish() { EventDescriptor.signal(kick.number) }
+        if driver.publish() { ring() }
     }
+
+    /// A kick, needed or not.
+    func ring() { EventDescriptor.signal(kick.number) }
 }
 
 /// A guest that goes on reading and writing until it is told to stop.
