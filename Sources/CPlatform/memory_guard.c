@@ -47,7 +47,8 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
 void memory_guard_install(void) {
     pthread_mutex_lock(&lock);
     if (!installed) {
-        struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        struct sigaction action = {.sa_sigaction = on_bus_error,
+                                   .sa_flags = SA_SIGINFO | SA_ONSTACK};
         sigemptyset(&action.sa_mask);
         installed = sigaction(SIGBUS, &action, &previous) == 0;
     }

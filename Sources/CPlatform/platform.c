@@ -283,7 +283,8 @@ int platform_event_create(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 int platform_epoll_wait(int epoll, uint64_t *tokens, int capacity, int64_t nanoseconds) {
     struct epoll_event events[64];
     if (capacity > 64) capacity = 64;
-    struct timespec limit = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+    struct timespec limit = {.tv_sec = nanoseconds / 1000000000,
+                             .tv_nsec = nanoseconds % 1000000000};
     int count = epoll_pwait2(epoll, events, capacity, nanoseconds < 0 ? NULL : &limit, NULL);
     for (int i = 0; i < count; i++) tokens[i] = events[i].data.u64;
     return count;

@@ -84,8 +84,9 @@ extension VirtioBlkController {
         if device.geometry.blockByteCount != shape.blockByteCount, latest?.driverFeatures != 0 {
             throw ControllerError(
                 ErrorNumber.invalid,
-                "bdev \"\(device.name)\" has blocks of \(device.geometry.blockByteCount) bytes; the "
-                    + "driver of controller \"\(options.name)\" works with \(shape.blockByteCount)")
+                "bdev \"\(device.name)\" has blocks of \(device.geometry.blockByteCount) bytes; "
+                    + "controller \"\(options.name)\" has a driver that works with "
+                    + "\(shape.blockByteCount)")
         }
         try step(.changeDevice)
         defer { settleDeviceChange() }

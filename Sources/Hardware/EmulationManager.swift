@@ -9,8 +9,8 @@ public protocol EmulationManager: Sendable {
 
     func functions() async throws(HardwareError) -> [FunctionListing]
 
-    /// Takes the serving lease of a virtio function. EBUSY while another controller holds it; EINVAL,
-    /// field by field, when the offer takes back what a driver has negotiated.
+    /// Takes the serving lease of a virtio function. EBUSY while another controller holds it;
+    /// EINVAL, field by field, when the offer takes back what a driver has negotiated.
     func open(
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort

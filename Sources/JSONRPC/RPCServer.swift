@@ -33,6 +33,11 @@ public actor RPCServer {
             self.host = host
             self.port = port
         }
+
+        /// Whether only this machine can reach it.
+        public var isLoopback: Bool {
+            host == "localhost" || host == "::1" || host.hasPrefix("127.")
+        }
     }
 
     private let path: String

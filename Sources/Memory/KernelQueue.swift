@@ -53,8 +53,8 @@ public struct KernelQueue: ~Copyable {
         }
     }
 
-    /// Reads or writes at byte `offset` of `descriptor`. The list stays as it is until `submit`, the
-    /// memory until the result is taken.
+    /// Reads or writes at byte `offset` of `descriptor`. The list stays as it is until `submit`,
+    /// the memory until the result is taken.
     public func prepareTransfer(
         _ slot: UInt32, isWrite: Bool, _ descriptor: Int32, _ segments: SegmentList,
         at offset: UInt64

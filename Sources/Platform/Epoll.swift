@@ -43,7 +43,8 @@ public struct Epoll: ~Copyable, Sendable {
         _ = platform_epoll_remove(descriptor.number, number)
     }
 
-    /// Tokens of the descriptors that are ready, at most 64; empty after `nanoseconds` (nil: never).
+    /// Tokens of the descriptors that are ready, at most 64; empty after `nanoseconds`.
+    /// Nil waits for ever.
     public func wait(nanoseconds: Int64?) -> [UInt64] {
         var tokens = [UInt64](repeating: 0, count: 64)
         let count = unsafe platform_epoll_wait(descriptor.number, &tokens, 64, nanoseconds ?? -1)

@@ -36,8 +36,8 @@ public final class Mapping: @unchecked Sendable {
         unsafe munmap(base, byteCount)
     }
 
-    /// Allocates every page now, on a thread of its own. ENOMEM or EFAULT: there is no room for them
-    /// all.
+    /// Allocates every page now, on a thread of its own. ENOMEM or EFAULT: there is no room for
+    /// them all.
     public func populate() async throws(SystemError) {
         let code: Int32 = await withCheckedContinuation { continuation in
             do throws(SystemError) {

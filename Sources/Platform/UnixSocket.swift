@@ -70,7 +70,9 @@ public enum UnixSocket {
     ) throws(SystemError) -> Int? {
         let count = unsafe bytes.withUnsafeBytes { buffer in
             unsafe platform_send(
-                socket, buffer.baseAddress, buffer.count, descriptors, descriptors.count, 0)
+                socket, buffer.baseAddress, buffer.count, descriptors, descriptors.count,
+                // A peer may have handed us a blocking socket that nobody reads.
+                Int32(MSG_DONTWAIT))
         }
         if count < 0 && (errno == EAGAIN || errno == EINTR) { return nil }
         return try check(count, "send")

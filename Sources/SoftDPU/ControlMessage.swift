@@ -5,7 +5,7 @@ internal import Platform
 /// kept together by a packet socket.
 ///
 /// Protocol version 1. A request carries `id` and `call`; its answer the same `id` and `result` or
-/// `error {code, reason}`; anything else is an event, named by `event`. Unknown members are ignored.
+/// `error {code, reason}`; anything else is an event, named by `event`. Unknown members are left.
 struct ControlMessage {
     static let version: UInt64 = 1
     static let byteLimit = 128 * 1024

@@ -134,8 +134,8 @@ final class ControlPeer {
         let granted = try function.open(offer, for: self)
         let result: JSONObject = [
             "lease": JSONValue(granted.lease),
+            "function": ControlCoding.encode(function.listing),
             "predecessors": .array(granted.predecessors.map { JSONValue($0) }),
-            "host_socket": .string(function.listing.hostSocketPath ?? ""),
         ]
         return (result, granted.memory)
     }

@@ -51,20 +51,19 @@ public final class RemoteManager: EmulationManager {
     public func open(
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort {
-        guard let listing = try await functions().first(where: { $0.identity.vuid == vuid }) else {
-            throw HardwareError(ErrorNumber.noDevice, "function \(vuid) does not exist")
-        }
         var body = ControlCoding.encode(offer)
         body.append("vuid", .string(vuid))
         let answer = try await link.call("open", body)
         let result = answer.body["result"] ?? .null
-        guard let lease = result.unsigned("lease"), let memory = answer.descriptors.first else {
+        guard let lease = result.unsigned("lease"), let memory = answer.descriptors.first,
+            let listing = result["function"].flatMap(ControlCoding.listing)
+        else {
             throw HardwareError(ErrorNumber.invalid, "the software DPU gave no lease")
         }
         let port = RemotePort(
             identity: listing.identity, lease: lease, holder: holder,
             predecessors: (result["predecessors"]?.array ?? []).compactMap(\.unsigned),
-            functionMemory: memory, hostSocketPath: result.text("host_socket") ?? "", link: link)
+            functionMemory: memory, hostSocketPath: listing.hostSocketPath ?? "", link: link)
         link.register(port, lease: lease)
         return port
     }

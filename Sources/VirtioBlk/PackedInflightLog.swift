@@ -33,6 +33,7 @@ struct PackedInflightLog: ~Copyable {
     private let size: Int
     private var counter: UInt64 = 0
     private var freeHead: UInt16 = 0
+    private var freeCount: Int
     // Our own copy of the lists: the area may belong to a front end, which can write to it at any
     // time. After `settle` only the descriptors of replayed chains are read from it.
     private var nexts: FixedTable<UInt16>
@@ -61,6 +62,7 @@ struct PackedInflightLog: ~Copyable {
         }
         self.area = area
         size = queueSize
+        freeCount = queueSize
         isFresh = version == 0
         nexts = FixedTable(count: queueSize, repeating: 0)
         lasts = FixedTable(count: queueSize, repeating: 0)
@@ -85,14 +87,15 @@ struct PackedInflightLog: ~Copyable {
 
     // --- while it serves ---
 
-    /// A chain was taken off the ring.
-    /// - Returns: the entry that `ending` gets back. Fails when the driver makes more available than
-    ///   the ring has, or when the front end, whose region it may be, has broken the free list.
+    /// A chain was taken off the ring. A fault: the driver has made more descriptors available than
+    /// the ring has.
+    /// - Returns: the entry that `ending` gets back.
     mutating func began(_ descriptors: borrowing RingCopy) throws(QueueFault) -> UInt16 {
+        guard descriptors.count <= freeCount else { throw .availableIndex }
+        freeCount &-= descriptors.count
         let head = freeHead
         var last = head
         for index in 0..<descriptors.count {
-            guard Int(freeHead) < size else { throw .inflightRegion }
             last = freeHead
             let place = entry(last)
             let (address, rest) = descriptors[index]
@@ -120,6 +123,7 @@ struct PackedInflightLog: ~Copyable {
     /// A chain is about to be used; its flags in the ring have not changed yet.
     mutating func ending(_ head: UInt16, usedAfter position: VirtqueuePosition) {
         let last = lasts[Int(head)]
+        freeCount &+= descriptorCount(head)
         nexts[Int(last)] = freeHead
         area.store(freeHead, at: entry(last) &+ Layout.next)
         freeHead = head
@@ -203,6 +207,7 @@ struct PackedInflightLog: ~Copyable {
         }
         for head in 0..<size where area.loadAcquire8(at: entry(UInt16(head))) == 1 {
             adopted.append(UInt16(head))
+            freeCount &-= Int(counts[head])
             var index = head
             for place in 1...max(1, Int(counts[head])) {
                 guard index < size, !isSeen[index], counts[head] > 0 else {

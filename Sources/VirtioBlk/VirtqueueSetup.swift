@@ -32,7 +32,7 @@ public struct VirtqueueSetup: Equatable, Sendable {
 
 /// How far a device has come in a virtqueue.
 public struct VirtqueuePosition: Equatable, BitwiseCopyable, Sendable {
-    /// Split: free-running 16-bit indices. Packed: ring offsets, with the wrap counters beside them.
+    /// Split: free-running 16-bit indices. Packed: ring offsets, wrap counters beside them.
     public var nextAvailable: UInt16
     public var nextUsed: UInt16
     public var availableWrap: Bool

@@ -42,7 +42,7 @@ final class Service: ServiceFacts {
             embedded = nil
             socket = try RemoteManager.connect(to: path)
         } else {
-            let dpu = try SoftDPU(options.inventory, log: log)
+            let dpu = try Self.embed(options, log)
             embedded = dpu
             socket = try dpu.connect()
             log.notice(
@@ -72,6 +72,21 @@ final class Service: ServiceFacts {
         registry.registerVirtioBlk(context)
     }
 
+    /// A software DPU of our own. Its run directory lies beside the RPC socket, so a second service
+    /// on the same socket is told here.
+    private static func embed(_ options: Options, _ log: Logger) throws -> SoftDPU {
+        do {
+            return try SoftDPU(options.inventory, log: log)
+        } catch {
+            if error.code == ErrorNumber.again {
+                throw RPCServerError.inUse(path: options.rpcSocketPath)
+            }
+            throw RPCServerError.listen(
+                address: options.inventory.runDirectory,
+                reason: "\(error); choose another directory with -r or --run")
+        }
+    }
+
     /// Serves until `finished` returns, then ends in order.
     func run(until finished: () async -> Void) async throws {
         let registry = registry
@@ -80,6 +95,10 @@ final class Service: ServiceFacts {
         ) { request throws(RPCError) in try await registry.dispatch(request) }
         if !options.waitsForRPC {
             try await registry.initialize { try await self.initializeFramework() }
+        }
+        if let address = options.rpcTCP, !address.isLoopback {
+            log.warning(
+                "event=rpc_exposed host=\(address.host) port=\(address.port) authentication=none")
         }
         log.notice("event=ready rpc=\(options.rpcSocketPath)")
         await finished()

@@ -55,8 +55,6 @@ class Restart(EndToEnd):
     def test_kill_9_on_malloc(self):
         self.run_under_load(self.malloc())
 
-    # Packed rings have no in-flight log yet: after a crash the queue starts at 0 and hangs.
-    @unittest.expectedFailure
     def test_kill_9_on_malloc_packed(self):
         self.run_under_load(self.malloc(), "--packed", "--event-index", "--indirect")
 

@@ -18,12 +18,12 @@ const char *platform_error_text(int code, char *buffer, size_t length);
 
 enum { PLATFORM_MAX_DESCRIPTORS = 32 };
 
-/// Sends `length` bytes with `count` descriptors attached to the first of them. Never raises SIGPIPE.
+/// Sends `length` bytes with `count` descriptors attached to the first. Never raises SIGPIPE.
 ssize_t platform_send(int socket, const void *bytes, size_t length, const int *descriptors,
                       size_t count, int flags);
 
 /// Receives up to `length` bytes and up to PLATFORM_MAX_DESCRIPTORS close-on-exec descriptors.
-/// More descriptors than that, or a truncated control message: all are closed and errno is EMSGSIZE.
+/// More than that, or a truncated control message: all are closed and errno is EMSGSIZE.
 ssize_t platform_receive(int socket, void *bytes, size_t length, int *descriptors, size_t *count,
                          int flags);
 

@@ -1,0 +1,242 @@
+"""A virtual machine for the end-to-end tests, of Debian packages alone.
+
+The kernel is Debian's stock image, started uncompressed by QEMU's PVH entry; the first process is
+busybox with `init` of this folder; fio lies on a read-only disk. Made once, kept in .build-guest.
+"""
+
+import json
+import lzma
+import os
+import queue
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+import zlib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+STORE = HERE.parents[2] / ".build-guest"
+MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
+TOOLS = ["fio", "cmp", "sha256sum"]
+COMMANDS = ["qemu-system-x86_64", "mke2fs", "cpio", "depmod", "modprobe", "busybox", "fio"]
+
+
+class Unavailable(Exception):
+    """Why there can be no guest on this machine."""
+
+
+def run(*command, **options):
+    return subprocess.run([str(part) for part in command], check=True, **options)
+
+
+def prepare():
+    """Makes kernel, initramfs and tools disk, or finds them. Raises Unavailable."""
+    for command in COMMANDS:
+        if not shutil.which(command, path=os.environ["PATH"] + ":/sbin:/usr/sbin"):
+            raise Unavailable(f"{command} is not installed (make deps)")
+    if not (STORE / "complete").exists():
+        shutil.rmtree(STORE, ignore_errors=True)
+        STORE.mkdir()
+        root = unpack_kernel()
+        (STORE / "vmlinux").write_bytes(uncompressed(next(root.glob("boot/vmlinuz-*"))))
+        make_tools()
+        make_modules(root)
+        shutil.rmtree(root)
+        (STORE / "complete").touch()
+    make_initramfs()
+
+
+def unpack_kernel():
+    text = subprocess.run(["apt-cache", "depends", "linux-image-amd64"], capture_output=True,
+                          text=True, check=False).stdout
+    package = re.search(r"Depends: (linux-image\S+)", text)
+    if not package:
+        raise Unavailable("apt knows no kernel linux-image-amd64")
+    done = subprocess.run(["apt-get", "-qq", "download", package.group(1)], cwd=STORE,
+                          capture_output=True, text=True, check=False)
+    archives = list(STORE.glob("linux-image-*.deb"))
+    if not archives:
+        raise Unavailable(f"no kernel from apt: {done.stderr.strip()[-200:]}")
+    root = STORE / "kernel"
+    run("dpkg-deb", "-x", archives[0], root)
+    archives[0].unlink()
+    return root
+
+
+def uncompressed(image):
+    """The ELF kernel inside a bzImage (Documentation/x86/boot.rst, payload_offset)."""
+    data = image.read_bytes()
+    start = (data[0x1F1] or 4) * 512 + 512
+    offset, length = struct.unpack_from("<II", data, 0x248)
+    payload = data[start + offset:start + offset + length]
+    if payload.startswith(b"\xfd7zXZ\x00"):
+        kernel = lzma.LZMADecompressor().decompress(payload)
+    elif payload.startswith(b"\x1f\x8b"):
+        kernel = zlib.decompressobj(31).decompress(payload)
+    elif payload.startswith(b"\x28\xb5\x2f\xfd"):
+        kernel = run("zstd", "-dc", input=payload[:-4], stdout=subprocess.PIPE).stdout
+    else:
+        raise Unavailable(f"kernel packed in an unknown way: {payload[:8].hex()}")
+    if not kernel.startswith(b"\x7fELF"):
+        raise Unavailable("the kernel's payload is no ELF file")
+    return kernel
+
+
+def make_modules(root):
+    """The wanted modules and what they need, uncompressed, in the order of loading."""
+    release = next((root / "lib/modules").iterdir()).name
+    run("depmod", "-b", root, release)
+    order = []
+    for module in MODULES:
+        text = run("modprobe", "-d", root, "-S", release, "--show-depends", module,
+                   capture_output=True, text=True).stdout
+        paths = [Path(line.split()[1]) for line in text.splitlines()
+                 if line.startswith("insmod")]
+        order += [path for path in paths if path not in order]
+    folder = STORE / "modules"
+    folder.mkdir()
+    for path in order:
+        data = path.read_bytes()
+        is_packed = path.suffix == ".xz"
+        name = path.stem if is_packed else path.name
+        (folder / name).write_bytes(lzma.decompress(data) if is_packed else data)
+    names = [path.stem if path.suffix == ".xz" else path.name for path in order]
+    (folder / "order").write_text("".join(f"{name}\n" for name in names))
+
+
+def make_tools():
+    """A disk with the tools and every library they load."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for folder in ("bin", "lib", "lib64"):
+            (root / folder).mkdir()
+        for tool in TOOLS:
+            path = shutil.which(tool)
+            shutil.copy(path, root / "bin")
+            text = run("ldd", path, capture_output=True, text=True).stdout
+            for library in re.findall(r"/\S+", text):
+                folder = "lib64" if "ld-linux" in library else "lib"
+                shutil.copy(library, root / folder)
+        size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        disk = STORE / "tools.ext4"
+        with open(disk, "wb") as file:
+            file.truncate((size * 12 // 10 + (16 << 20)) & ~4095)
+        run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", root, disk)
+
+
+def make_initramfs():
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "bin").mkdir()
+        shutil.copy(shutil.which("busybox"), root / "bin")
+        (root / "bin/sh").symlink_to("busybox")
+        shutil.copytree(STORE / "modules", root / "modules")
+        shutil.copy(HERE / "init", root / "init")
+        (root / "init").chmod(0o755)
+        files = run("find", ".", "-print0", cwd=root, stdout=subprocess.PIPE).stdout
+        with open(STORE / "initramfs", "wb") as output:
+            run("cpio", "--null", "-o", "-H", "newc", "--quiet", cwd=root, input=files,
+                stdout=output)
+
+
+class Machine:
+    """A running guest: commands go to its console, devices through QMP."""
+
+    def __init__(self, folder, sockets, memory=512):
+        """`sockets` become vhost-user-blk disks."""
+        self.folder = Path(folder)
+        self.qmp_path = self.folder / "qmp.sock"
+        self.lines = queue.Queue()
+        self.transcript = []
+        command = [
+            "qemu-system-x86_64", "-M", "q35,memory-backend=mem", "-accel", "tcg,thread=multi",
+            "-m", str(memory), "-smp", "2", "-object",
+            f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nographic", "-nodefaults",
+            "-serial", "stdio", "-no-reboot", "-kernel", str(STORE / "vmlinux"), "-initrd",
+            str(STORE / "initramfs"), "-append",
+            "console=ttyS0 panic=-1 quiet mitigations=off clocksource=hpet",
+            "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
+            "-drive", f"if=none,id=t,file={STORE / 'tools.ext4'},format=raw,readonly=on",
+            "-device", "virtio-blk-pci,drive=t,serial=tools",
+            "-device", "pcie-root-port,id=slot1,chassis=1", "-device",
+            "pcie-root-port,id=slot2,chassis=2"]
+        for index, path in enumerate(sockets):
+            command += ["-chardev", f"socket,id=c{index},path={path},reconnect=1", "-device",
+                        f"vhost-user-blk-pci,chardev=c{index},num-queues=2"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT)
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            text = line.decode(errors="replace").rstrip("\r\n")
+            self.transcript.append(text)
+            self.lines.put(text)
+        self.lines.put(None)
+
+    def expect(self, pattern, seconds):
+        """The lines up to one that matches, and the match."""
+        end = time.monotonic() + seconds
+        seen = []
+        while True:
+            try:
+                line = self.lines.get(timeout=max(0.01, end - time.monotonic()))
+            except queue.Empty:
+                line = None
+            if line is None:
+                raise AssertionError(f"guest: no {pattern!r} in {seconds} s; last lines:\n"
+                                     + "\n".join(self.transcript[-40:]))
+            match = re.search(pattern, line)
+            if match:
+                return seen, match
+            seen.append(line)
+
+    def wait_until_ready(self, seconds=120):
+        self.expect("GUEST: ready", seconds)
+
+    def send(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def result(self, seconds=120):
+        """Exit code and output of a command that was sent."""
+        lines, match = self.expect(r"GUEST: rc=(\d+)", seconds)
+        return int(match.group(1)), "\n".join(lines)
+
+    def run(self, line, seconds=120):
+        """Output of a command that has to succeed."""
+        self.send(line)
+        code, output = self.result(seconds)
+        if code != 0:
+            raise AssertionError(f"guest: {line}\nrc {code}\n{output}")
+        return output.strip()
+
+    def qmp(self, *calls):
+        """Sends QMP commands one after another; an error fails."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(self.qmp_path))
+            stream = connection.makefile("rw")
+            stream.readline()
+            for name, arguments in (("qmp_capabilities", {}), *calls):
+                stream.write(json.dumps({"execute": name, "arguments": arguments}) + "\n")
+                stream.flush()
+                answer = json.loads(stream.readline())
+                while "event" in answer:
+                    answer = json.loads(stream.readline())
+                if "error" in answer:
+                    raise AssertionError(f"qemu: {name}: {answer['error']}")
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.listener.join()
+        self.process.stdin.close()
+        self.process.stdout.close()
