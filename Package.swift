@@ -100,6 +100,8 @@ let package = Package(
         tests("BoundedTests", ["Platform", "Bounded"]),
         tests("MemoryTests", ["Platform", "Memory"]),
         .target(name: "HostileDescriptors"),
+        tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),
+        tests("VhostUserTests", ["Platform", "Hardware", "VhostUser"]),
         tests(
             "SoftDPUTests",
             [

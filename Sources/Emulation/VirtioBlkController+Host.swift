@@ -60,12 +60,17 @@ extension VirtioBlkController {
         }
     }
 
-    /// Ends quiesced queues. Returns where each would go on.
+    /// Ends quiesced queues. Returns where each would go on, if its ring is still the same one:
+    /// a new front end, or a driver after a reset, has said already where the next one starts.
     func endQueues(_ ending: [RunningQueue]) async -> [Int: UInt32] {
         var bases: [Int: UInt32] = [:]
         for queue in ending {
             if let position = await queue.close() {
-                bases[queue.index] = position.vringBase(isPacked: queue.isPacked)
+                if let rings = latest?.queues, queue.index < rings.count,
+                    rings[queue.index].run == queue.run
+                {
+                    bases[queue.index] = position.vringBase(isPacked: queue.isPacked)
+                }
                 resumePositions[queue.index] = (queue.run, position)
             }
             group.giveBack(queue.reactor)

@@ -48,7 +48,8 @@ public struct HostSession {
         state.inflight = nil
         state.queues = (0..<offer.queueCount).map { index in
             var queue = QueueGrant(index: index)
-            queue.run = index < previous.queues.count ? previous.queues[index].run : 0
+            // Another life of the ring, started or not: where the last one stopped is not its base.
+            queue.run = index < previous.queues.count ? previous.queues[index].run + 1 : 0
             return queue
         }
         isEnabled = Array(repeating: false, count: offer.queueCount)
@@ -163,6 +164,7 @@ public struct HostSession {
         state.generation += 1
         for index in state.queues.indices {
             state.queues[index].isRunning = false
+            state.queues[index].run += 1
             state.queues[index].base = 0
             isEnabled[index] = false
             hasKick[index] = false

@@ -89,10 +89,6 @@ final class Guest: @unchecked Sendable {
 
     // --- I/O ---
 
-    /// Submits a write to every slot, without waiting.
-    /// Rings the doorbell, whatever the ring says.
-    func ring() { EventDescriptor.signal(kick.number) }
-
     /// Waits until the device says that it needs a reset, ringing so that it looks.
     func needsReset(seconds: UInt64 = 20) throws -> Bool {
         let limit = Clock.monotonicNanoseconds() + seconds * 1_000_000_000
@@ -104,6 +100,7 @@ final class Guest: @unchecked Sendable {
         return true
     }
 
+    /// Submits a write to every slot, without waiting.
     func submitWrites() {
         round &+= 1
         for slot in 0..<driver.layout.slotCount {
@@ -155,8 +152,11 @@ final class Guest: @unchecked Sendable {
     }
 
     private func publish() {
-        if driver.publish() { EventDescriptor.signal(kick.number) }
+        if driver.publish() { ring() }
     }
+
+    /// A kick, needed or not.
+    func ring() { EventDescriptor.signal(kick.number) }
 }
 
 /// A guest that goes on reading and writing until it is told to stop.
