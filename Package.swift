@@ -33,13 +33,11 @@ let nio: [Target.Dependency] = [
 let argumentParser: Target.Dependency = .product(
     name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
-let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
 
 let package = Package(
     name: "SoftSNAP",
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -96,12 +94,14 @@ let package = Package(
         command("fuzz_json", ["JSONRPC"]),
         // tests
         .target(name: "MallocProbe"),
+        .target(
+            name: "Seeds", dependencies: ["Platform"], path: "Tests/Seeds", swiftSettings: strict),
         tests("PlatformTests", ["Platform"]),
         tests("BoundedTests", ["Platform", "Bounded"]),
         tests("MemoryTests", ["Platform", "Memory"]),
         .target(name: "HostileDescriptors"),
         tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),
-        tests("VhostUserTests", ["Platform", "Hardware", "VhostUser"]),
+        tests("VhostUserTests", ["Platform", "Hardware", "VhostUser", "Seeds"]),
         tests(
             "SoftDPUTests",
             [
@@ -112,13 +112,16 @@ let package = Package(
             "VirtioBlkTests",
             [
                 "CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver",
-                "MallocProbe",
+                "MallocProbe", "Seeds",
             ]),
         tests(
             "Simulation",
-            ["CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver"]),
-        tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe"]),
-        tests("JSONRPCTests", ["JSONRPC", "Platform"] + nio),
+            [
+                "CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver",
+                "Seeds",
+            ]),
+        tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe", "Seeds"]),
+        tests("JSONRPCTests", ["JSONRPC", "Platform", "Seeds"] + nio),
         tests(
             "ControlAPITests",
             [

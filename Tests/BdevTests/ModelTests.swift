@@ -1,6 +1,7 @@
 import Bdev
 import Memory
 import Platform
+import Seeds
 import Testing
 
 /// Random requests against an array of bytes that has to agree with the device.
@@ -8,7 +9,7 @@ final class Model {
     let bench: Bench
     private let geometry: BlockGeometry
     private var disk: [UInt8]
-    private var random: SplitMix
+    private var random: Seed
     /// By tag: what is under way.
     private var running: [UInt32: Running] = [:]
     private let depth: Int
@@ -30,7 +31,7 @@ final class Model {
         self.tolerated = tolerated
         geometry = bench.device.geometry
         disk = [UInt8](repeating: 0, count: Int(geometry.byteCount))
-        random = seed.generator
+        random = seed
     }
 
     func run(requests: Int) throws {
@@ -169,7 +170,7 @@ final class Model {
     func `agree with a model on an error disk that fails some`(seed: Seed) throws {
         let backend = ErrorBackend(BlockDevice(name: "base", backend: try ramDisk()))
         let model = try model(backend, seed, tolerating: [.failed])
-        var random = seed.generator
+        var random = seed
         while model.endedCount < 300 {
             let fault = [ErrorInjection.Fault.failure, .noMemory].randomElement(using: &random)
             let count = UInt32.random(in: 1...5, using: &random)

@@ -1,4 +1,5 @@
 import JSONRPC
+import Seeds
 import Testing
 
 @Suite struct `JSON scanner` {

@@ -1,5 +1,6 @@
 import JSONRPC
 import Platform
+import Seeds
 import Testing
 
 private let invalid =

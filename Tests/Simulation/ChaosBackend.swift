@@ -2,6 +2,7 @@ import Bdev
 import Bounded
 import Memory
 import Platform
+import Seeds
 
 /// Storage that does everything a device may do: takes part of a batch, ends requests late and in
 /// any order, fails some, moves data early or late. And, when told to, what none may do: the

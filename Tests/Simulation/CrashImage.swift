@@ -1,5 +1,6 @@
 import Memory
 import Platform
+import Seeds
 
 /// What ring and in-flight area held in the middle of a device's turn, and the points between there
 /// and its end where a service may die (vhost-user.rst, "Inflight I/O tracking").

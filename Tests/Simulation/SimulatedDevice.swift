@@ -1,6 +1,7 @@
 import Bdev
 import Memory
 import Platform
+import Seeds
 import VirtioBlk
 
 /// An interrupt line that remembers.

@@ -1,5 +1,6 @@
 import CWire
 import Memory
+import Seeds
 import VirtioDriver
 
 /// A virtio-blk driver that uses every freedom the specification gives: any framing of header, data

@@ -2,6 +2,7 @@ import Bdev
 import Bounded
 import Memory
 import Platform
+import Seeds
 import VirtioBlk
 import VirtioDriver
 

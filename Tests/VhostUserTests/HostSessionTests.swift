@@ -1,5 +1,6 @@
 import Hardware
 import Platform
+import Seeds
 import Testing
 import VhostUser
 
