@@ -89,6 +89,17 @@ final class Guest: @unchecked Sendable {
 
     // --- I/O ---
 
+    /// Waits until the device says that it needs a reset, ringing so that it looks.
+    func needsReset(seconds: UInt64 = 20) throws -> Bool {
+        let limit = Clock.monotonicNanoseconds() + seconds * 1_000_000_000
+        while try status() & 64 == 0 {
+            if Clock.monotonicNanoseconds() > limit { return false }
+            ring()
+            Clock.sleep(nanoseconds: 1_000_000)
+        }
+        return true
+    }
+
     /// Submits a write to every slot, without waiting.
     func submitWrites() {
         round &+= 1
