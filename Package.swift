@@ -92,6 +92,8 @@ let package = Package(
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         command("fuzz_json", ["JSONRPC"]),
+        command("fuzz_vhost_user", ["Platform", "Hardware", "VhostUser"]),
+        command("fuzz_rings", ["Platform", "Memory", "Bdev", "VirtioBlk"]),
         // tests
         .target(name: "MallocProbe"),
         .target(
