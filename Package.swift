@@ -52,7 +52,7 @@ let package = Package(
         module("Platform", ["CPlatform"]),
         module("Bounded"),
         // 2: memory, threads, messages
-        module("Memory", ["Platform", "Bounded", "CLinuxAIO"]),
+        module("Memory", ["CPlatform", "Platform", "Bounded", "CLinuxAIO"]),
         module("Reactor", ["Platform", "Bounded"]),
         module("JSONRPC", ["CJSON", "Platform"] + nio),
         // 3: contracts and storage

@@ -54,6 +54,10 @@ private final class MallocChannel: BackendChannel {
     func submit(_ batch: borrowing RequestBatch, _ range: Range<Int>, now: Ticks) -> Int {
         for index in range {
             let request = batch[index]
+            if index &+ 1 < range.upperBound, batch[index &+ 1].operation == .read {
+                // Its blocks are cold; they arrive while this request is copied.
+                part(batch[index &+ 1]).prefetch()
+            }
             switch request.operation {
             case .read: request.segments.scatter(from: part(request))
             case .write: request.segments.gather(into: part(request))

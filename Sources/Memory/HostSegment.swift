@@ -1,3 +1,4 @@
+internal import CPlatform
 internal import Glibc
 internal import Synchronization
 
@@ -35,6 +36,15 @@ public struct HostSegment: BitwiseCopyable, @unchecked Sendable {
     public func copy(from source: HostSegment, at offset: Int = 0) {
         precondition(offset >= 0 && offset <= length &- source.length)
         unsafe memcpy(base + offset, source.base, source.length)
+    }
+
+    /// Has the processor fetch the beginning; it goes on by itself once the copy has begun.
+    public func prefetch() {
+        var offset = 0
+        while offset < min(length, 512) {
+            unsafe platform_prefetch(base + offset)
+            offset &+= 64
+        }
     }
 
     public func fill(with byte: UInt8) {

@@ -100,6 +100,8 @@ static inline uint64_t platform_ticks(void) {
 #endif
 }
 
+static inline void platform_prefetch(const void *address) { __builtin_prefetch(address, 0, 2); }
+
 static inline void platform_relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
