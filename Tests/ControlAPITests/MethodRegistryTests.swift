@@ -9,7 +9,7 @@ private let tooLate =
     "-1 Method may only be called before framework is initialized. Use --wait-for-rpc command"
     + " line parameter and then issue this RPC before the framework_start_init RPC."
 
-@Suite(.timeLimit(.minutes(1))) struct `Method registry` {
+@Suite(.timeLimit(.minutes(5))) struct `Method registry` {
     @Test func `knows only registered methods`() async throws {
         let service = try await TestService()
         #expect(try await service.call("no_such_method") == "-32601 Method not found")
@@ -105,7 +105,7 @@ private let tooLate =
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct `RPC history` {
+@Suite(.timeLimit(.minutes(5))) struct `RPC history` {
     private func freshPath() -> String {
         "/tmp/softsnap-history-\(ProcessFacts.identifier)-\(UInt64.random(in: 0 ... .max))"
     }

@@ -4,7 +4,7 @@ import NIOPosix
 import Platform
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct `RPC client` {
+@Suite(.timeLimit(.minutes(5))) struct `RPC client` {
     @Test func `gets results and errors`() async throws {
         let server = try await TestServer()
         let client = try await RPCClient.connect(unixPath: server.path)

@@ -2,7 +2,7 @@ import JSONRPC
 import Platform
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct `RPC server limits` {
+@Suite(.timeLimit(.minutes(5))) struct `RPC server limits` {
     private let echo = #"{"id":1,"method":"echo"}"#
     private let answer = #"{"jsonrpc":"2.0","id":1,"result":null}"#
 
@@ -68,7 +68,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct `RPC socket` {
+@Suite(.timeLimit(.minutes(5))) struct `RPC socket` {
     private let noMethods: RPCDispatcher = { _ throws(RPCError) in throw .methodNotFound }
 
     @Test func `is refused while its owner lives`() async throws {

@@ -10,7 +10,7 @@ private func result(_ id: String, _ value: String) -> String {
     #"{"jsonrpc":"2.0","id":\#(id),"result":\#(value)}"#
 }
 
-@Suite(.timeLimit(.minutes(1))) struct `RPC server` {
+@Suite(.timeLimit(.minutes(5))) struct `RPC server` {
     @Test(arguments: [
         "1.50", "-1E+05", "123456789012345678901234567890", "\"\"", #""a\u0000b""#, "\"x\"", "-0",
         #""\u00E9\uD836\uDC00""#,
