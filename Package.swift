@@ -114,7 +114,7 @@ let package = Package(
             "VirtioBlkTests",
             [
                 "CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver",
-                "MallocProbe", "Seeds",
+                "MallocProbe", "HostileDescriptors", "Seeds",
             ]),
         tests(
             "Simulation",

@@ -19,3 +19,11 @@ int hostile_pipe(void) {
     close(ends[1]);
     return ends[0];
 }
+
+bool hostile_may_truncate(void) {
+#if __has_feature(thread_sanitizer)
+    return false;
+#else
+    return true;
+#endif
+}

@@ -1,4 +1,5 @@
 import Bdev
+import HostileDescriptors
 import Memory
 import Platform
 import Testing
@@ -105,7 +106,7 @@ import VirtioBlk
         #expect(throws: QueueFault.inflightRegion) { _ = try QueueBench(.init(), log: short) }
     }
 
-    @Test(arguments: [false, true])
+    @Test(.enabled(if: hostile_may_truncate()), arguments: [false, true])
     func `memory that was cut short ends the queue with that reason`(isBusy: Bool) throws {
         let byteCount = QueueBench.byteCount + 2 * QueueBench.canaryByteCount
         let path = "/dev/shm/softsnap-test-\(ProcessFacts.identifier)-\(isBusy)"
