@@ -154,22 +154,28 @@ def null_and_malloc(options, driver, directory):
     socket, command = peer_command(
         directory, f"null-co,node-name=n0,size={NULL_BYTES},read-zeroes=off", "null")
     say("peer: " + " ".join(command))
-    with service.start() as process, running(command, socket, directory / "peer.log") as peer:
+    with service.start() as process:
         service.rpc("bdev_null_create", "Null0", str(NULL_BYTES >> 20), "512")
         service.rpc("bdev_malloc_create", "-b", "Malloc0", "256", "512")
         ours = service.controller(0, "Null0")
-        for depth in (32, 1):
-            results = paired(driver, ours, process.pid, socket, peer.pid, options.pairs,
-                             depth=depth, size=4096, seconds=options.seconds)
-            figure(f"vblk.null.4k.qd{depth}.iops",
-                   int(statistics.median(mine["iops"] for mine, _ in results)), "1/s")
-            figure(f"vblk.null.4k.qd{depth}.p50",
-                   int(statistics.median(mine["p50"] for mine, _ in results)), "ns")
-            ratio_figure(f"vblk.null.4k.qd{depth}.ratio_qsd", results, "iops")
+        with running(command, socket, directory / "peer.log") as peer:
+            compare_null(options, driver, (ours, process.pid), (socket, peer.pid))
+        # Nobody else on the service's core: this figure has no peer.
         malloc = service.controller(1, "Malloc0")
         rates = [driver.run(malloc, depth=32, size=4096, seconds=options.seconds)["iops"]
                  for _ in range(options.pairs)]
         figure("vblk.malloc.4k.qd32.iops", int(statistics.median(rates)), "1/s")
+
+
+def compare_null(options, driver, ours, theirs):
+    for depth in (32, 1):
+        results = paired(driver, *ours, *theirs, options.pairs, depth=depth, size=4096,
+                         seconds=options.seconds)
+        figure(f"vblk.null.4k.qd{depth}.iops",
+               int(statistics.median(mine["iops"] for mine, _ in results)), "1/s")
+        figure(f"vblk.null.4k.qd{depth}.p50",
+               int(statistics.median(mine["p50"] for mine, _ in results)), "ns")
+        ratio_figure(f"vblk.null.4k.qd{depth}.ratio_qsd", results, "iops")
 
 
 def best_aio(options, driver, directory, path):
