@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -279,6 +280,13 @@ void platform_exit_now(int code) { _exit(code); }
 int platform_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
 
 int platform_event_create(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+
+uint64_t platform_event_drain(int event) {
+    uint64_t count = 0;
+    struct iovec part = {.iov_base = &count, .iov_len = sizeof count};
+    // Offset -1: an eventfd has no position. RWF_NOWAIT works on it since Linux 5.12.
+    return preadv2(event, &part, 1, -1, RWF_NOWAIT) == sizeof count ? count : 0;
+}
 
 int platform_epoll_wait(int epoll, uint64_t *tokens, int capacity, int64_t nanoseconds) {
     struct epoll_event events[64];

@@ -19,11 +19,10 @@ public enum EventDescriptor {
         return unsafe poll(&entry, 1, 0) > 0 && entry.revents & Int16(POLLOUT) != 0
     }
 
-    /// Takes the whole count. Blocks on an empty eventfd that its owner left blocking, so
-    /// call it after epoll has said that there is something.
+    /// Takes the whole count; 0 when there is none. Never waits, also when the owner of the eventfd
+    /// left it blocking.
     @discardableResult
     public static func drain(_ number: Int32) -> UInt64 {
-        var count: UInt64 = 0
-        return unsafe read(number, &count, 8) == 8 ? count : 0
+        platform_event_drain(number)
     }
 }

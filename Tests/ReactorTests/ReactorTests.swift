@@ -144,6 +144,13 @@ private final class Task: Poller {
         }
     }
 
+    /// The owner of a blocking eventfd may empty it between the watchdog's look and its read.
+    @Test(.timeLimit(.minutes(1))) func `is freed by a read that never waits`() throws {
+        let event = FileDescriptor(owning: hostile_full_event())
+        #expect(EventDescriptor.drain(event.number) > 0)
+        #expect(EventDescriptor.drain(event.number) == 0)
+    }
+
     @Test func `refuses a core that it may not use`() {
         #expect(throws: SystemError.self) { _ = try Reactor(core: 100_000) }
     }

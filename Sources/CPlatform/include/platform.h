@@ -78,6 +78,8 @@ void platform_exit_now(int code) __attribute__((noreturn));
 enum { PLATFORM_READABLE = 1, PLATFORM_WRITABLE = 2, PLATFORM_EDGE = 4 };
 int platform_epoll_create(void);
 int platform_event_create(void);
+/// Takes the count of an eventfd, 0 when there is none; never waits, whatever its flags.
+uint64_t platform_event_drain(int event);
 /// Sleeps for up to `nanoseconds` (negative: for ever); `events` below are PLATFORM_ bits.
 int platform_epoll_wait(int epoll, uint64_t *tokens, int capacity, int64_t nanoseconds);
 int platform_epoll_add(int epoll, int descriptor, uint32_t events, uint64_t token);
