@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "aio.h"
 
+#include "submission.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,11 +87,14 @@ void aio_sync(struct aio_queue *queue, uint32_t slot, int descriptor) {
 
 void aio_submit(struct aio_queue *queue) {
     uint32_t done = 0;
+    long limit = FIRST_SUBMISSION;
     while (done < queue->prepared) {
         long left = (long)(queue->prepared - done);
-        long taken = syscall(SYS_io_submit, queue->context, left, queue->list + done);
+        long count = left < limit ? left : limit;
+        long taken = syscall(SYS_io_submit, queue->context, count, queue->list + done);
         if (taken >= 0) {
             done += (uint32_t)taken;
+            limit *= 2;
             continue;
         }
         if (errno == EAGAIN) break;

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "uring.h"
 
+#include "submission.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -106,12 +108,14 @@ uint32_t uring_prepared(const struct uring_queue *queue) {
 void uring_submit(struct uring_queue *queue) {
     // Pairs with the kernel's read of the tail before the entries (io_get_sqring).
     __atomic_store_n(queue->submission_tail, queue->tail, __ATOMIC_RELEASE);
-    uint32_t left;
+    uint32_t left, limit = FIRST_SUBMISSION;
     while ((left = uring_prepared(queue)) > 0) {
-        long taken = syscall(SYS_io_uring_enter, queue->descriptor, left, 0, 0, NULL, 0);
+        uint32_t count = left < limit ? left : limit;
+        long taken = syscall(SYS_io_uring_enter, queue->descriptor, count, 0, 0, NULL, 0);
         if (taken < 0 && errno == EINTR) continue;
         // Out of memory or busy: what is left is offered again at the next call.
         if (taken <= 0) break;
+        limit *= 2;
     }
 }
 

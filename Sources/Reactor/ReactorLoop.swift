@@ -13,7 +13,7 @@ struct ReactorLoop: ~Copyable {
     init(context: ReactorContext) {
         self.context = context
         patience = Ticks.from(nanoseconds: context.reactor.options.patienceNanoseconds)
-        waitingPatience = min(patience, Ticks.from(nanoseconds: 12_000))
+        waitingPatience = min(patience, Ticks.from(nanoseconds: 3_000))
         lookAround = Ticks.from(nanoseconds: 20_000)
     }
 
