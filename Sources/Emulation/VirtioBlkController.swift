@@ -116,9 +116,20 @@ public actor VirtioBlkController {
 
     /// Stops serving and gives the function back. Fails at the deadline, still serving, when the
     /// backend does not end what is under way.
-    public func close(within limit: Duration = .seconds(10)) async throws(ControllerError) {
+    ///
+    /// - Parameter force: also a VF while the host has SR-IOV enabled. Nil, for a service that
+    ///   ends, asks nobody.
+    public func close(
+        force: Bool? = false, releasesVectors: Bool = false,
+        within limit: Duration = .seconds(10)
+    ) async throws(ControllerError) {
         await enterTurnstile()
         defer { turnstile.leave() }
+        if let force {
+            do {
+                try await port.checkClose(force: force)
+            } catch { throw ControllerError(error) }
+        }
         try step(.close)
         guard await drain(within: limit) else {
             await resumeQueues()
@@ -130,7 +141,7 @@ public actor VirtioBlkController {
         }
         let bases = await endQueues(Array(queues.values))
         if let latest { port.acknowledge(generation: latest.generation, bases: bases) }
-        await port.close()
+        await port.close(releasesVectors: releasesVectors)
         listener?.cancel()
         use?.close()
         use = nil

@@ -75,24 +75,29 @@ public actor VirtioBlkControllers {
             try await controller.start(device)
             return controller
         } catch {
-            await port.close()
+            await port.close(releasesVectors: false)
             if let refusal = error as? ControllerError { throw refusal }
             throw ControllerError(ErrorNumber.invalid, "\(error)")
         }
     }
 
-    public func destroy(_ name: String) async throws(ControllerError) {
+    /// - Parameter force: also a VF while the host has SR-IOV enabled.
+    /// - Parameter releasesVectors: a VF's vectors go back to its PF's pool.
+    public func destroy(
+        _ name: String, force: Bool = false, releasesVectors: Bool = false
+    ) async throws(ControllerError) {
         let controller = try find(name)
-        try await controller.close()
+        try await controller.close(force: force, releasesVectors: releasesVectors)
         controllers.removeAll { $0 === controller }
     }
 
     /// Ends every controller in order, for a service that ends. Those that cannot drain in time
     /// are left to the predecessor rule.
     public func closeAll() async {
-        for controller in controllers {
+        // VFs before their PFs.
+        for controller in controllers.reversed() {
             do {
-                try await controller.close(within: .seconds(5))
+                try await controller.close(force: nil, within: .seconds(5))
             } catch {
                 log.error(
                     "event=close_failed controller=\(controller.options.name) reason=\"\(error)\"")

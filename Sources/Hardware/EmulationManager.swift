@@ -9,11 +9,32 @@ public protocol EmulationManager: Sendable {
 
     func functions() async throws(HardwareError) -> [FunctionListing]
 
-    /// Takes the serving lease of a virtio function. EBUSY while another controller holds it;
-    /// EINVAL, field by field, when the offer takes back what a driver has negotiated.
+    /// Takes the serving lease of a virtio function. EBUSY while another controller holds it, or
+    /// for a VF while its PF has no controller; EINVAL, field by field, when the offer takes back
+    /// what a driver has negotiated; ENOSPC when the vectors do not suffice.
     func open(
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort
+
+    /// A new hot-plug PF, powered off: services see it, the host does not. ENOTSUP without an
+    /// emulated PCIe switch, ENOSPC when all its ports are taken.
+    func createFunction(
+        _ request: FunctionRequest
+    ) async throws(HardwareError) -> FunctionIdentity
+    /// Removes a hot-plug PF that is powered off and has no controller, else EBUSY; EINVAL for
+    /// other functions. `force` takes it away from whoever has it (surprise removal).
+    func destroyFunction(vuid: String, force: Bool) async throws(HardwareError)
+    /// Shows a hot-plug PF to the host, which needs a controller on it.
+    func plug(vuid: String) async throws(HardwareError)
+    /// Asks the host to let go of a hot-plug PF.
+    func unplug(vuid: String) async throws(HardwareError)
+
+    /// Moves all vectors of a PF's VFs into the PF's pool. EBUSY while a VF has a controller or is
+    /// enabled.
+    func reclaimVectors(vuid: String) async throws(HardwareError)
+    /// Gives a VF, or a hot-plug PF that is powered off, another number of vectors. EBUSY while a
+    /// driver uses it, ENOSPC when the pool has too few.
+    func setVectors(vuid: String, count: Int) async throws(HardwareError)
 
     /// Memory that outlives the service, under its own name; made at first use. EINVAL when it is
     /// there with another size.
@@ -50,5 +71,11 @@ public protocol VirtioFunctionPort: Sendable {
     /// A queue cannot go on: the device needs a reset.
     func fail(queue: Int, reason: String)
 
-    func close() async
+    /// Whether the lease may be given back now. EBUSY for a PF with VF controllers, for a VF while
+    /// the host has SR-IOV enabled (unless `force`), and for a hot-plug PF that the host has.
+    func checkClose(force: Bool) async throws(HardwareError)
+
+    /// Gives the lease back.
+    /// - Parameter releasesVectors: a VF's vectors go back to its PF's pool.
+    func close(releasesVectors: Bool) async
 }

@@ -36,7 +36,18 @@ public struct FunctionIdentity: Hashable, Sendable {
     }
 }
 
-/// A function and who drives it.
+/// Whether the host has a hot-plug PF; the raw values are what SNAP prints.
+public enum HotplugState: String, Sendable {
+    /// The host does not see it.
+    case powerOff = "POWER_OFF"
+    /// It was shown to a host that has not taken it yet.
+    case plugging = "HOTPLUG"
+    case powerOn = "POWER_ON"
+    /// The host was asked to let go of it.
+    case unplugging = "HOTUNPLUG_PREPARE"
+}
+
+/// A function, who drives it, and what the host makes of it.
 public struct FunctionListing: Equatable, Sendable {
     public var identity: FunctionIdentity
     /// Name of the controller that holds the serving lease, in whichever service; nil without one.
@@ -45,6 +56,17 @@ public struct FunctionListing: Equatable, Sendable {
     public var hostSocketPath: String?
     /// Whether a virtual machine is connected.
     public var isHostConnected: Bool
+    /// Nil for static functions.
+    public var hotplugState: HotplugState?
+    /// False for a VF that the host has not enabled (sriov_numvfs).
+    public var isEnabled = true
+    /// Whether the host has a driver bound to it.
+    public var isDriverBound = false
+    /// A PF with VFs: vectors that belong to none of them, and VFs that the host has enabled.
+    public var freeVectorCount: Int?
+    public var enabledVFCount = 0
+    /// Vectors that `setVectors` would accept now.
+    public var vectorRange: ClosedRange<Int>
 
     public init(
         identity: FunctionIdentity, controller: String?, hostSocketPath: String?,
@@ -54,5 +76,22 @@ public struct FunctionListing: Equatable, Sendable {
         self.controller = controller
         self.hostSocketPath = hostSocketPath
         self.isHostConnected = isHostConnected
+        vectorRange = identity.vectorCount...identity.vectorCount
     }
+}
+
+/// What a hot-plug PF is to be.
+public struct FunctionRequest: Equatable, Sendable {
+    public var kind: FunctionIdentity.Kind
+    /// Nil: what the firmware configuration gives a PF of its kind.
+    public var vectorCount: Int?
+    public var vendorID: UInt16?
+    public var deviceID: UInt16?
+    public var subsystemID: UInt16?
+    public var subsystemVendorID: UInt16?
+    public var revisionID: UInt8?
+    /// 24 bits.
+    public var classCode: UInt32?
+
+    public init(kind: FunctionIdentity.Kind) { self.kind = kind }
 }

@@ -11,6 +11,8 @@ public struct VirtioOffer: Equatable, Sendable {
     public var configuration: [UInt8]
     public var queueCount: Int
     public var queueSize: Int
+    /// Vectors that a VF is to have from now on; nil leaves its assignment alone.
+    public var vectorCount: Int?
 
     public init(
         controller: String, features: UInt64, configuration: [UInt8], queueCount: Int,

@@ -16,6 +16,12 @@ enum ControlCoding {
             "controller": listing.controller.map { JSONValue($0) } ?? .null,
             "host_socket": listing.hostSocketPath.map { JSONValue($0) } ?? .null,
             "host_connected": .bool(listing.isHostConnected),
+            "hotplug": listing.hotplugState.map { .string($0.rawValue) } ?? .null,
+            "enabled": .bool(listing.isEnabled), "bound": .bool(listing.isDriverBound),
+            "free_vectors": listing.freeVectorCount.map { JSONValue($0) } ?? .null,
+            "enabled_vfs": JSONValue(listing.enabledVFCount),
+            "min_vectors": JSONValue(listing.vectorRange.lowerBound),
+            "max_vectors": JSONValue(listing.vectorRange.upperBound),
         ]
     }
 
@@ -25,13 +31,51 @@ enum ControlCoding {
             let pf = value.int("pf_index"), let bdf = value.text("bdf"),
             let vectors = value.int("vectors"), let queues = value.int("queues")
         else { return nil }
-        return FunctionListing(
+        var listing = FunctionListing(
             identity: FunctionIdentity(
                 kind: kind, vuid: vuid, vhcaID: vhca, pfIndex: pf, vfIndex: value.int("vf_index"),
                 bdf: bdf, isHotplugged: value.flag("hotplugged"), vectorCount: vectors,
                 queueLimit: queues),
             controller: value.text("controller"), hostSocketPath: value.text("host_socket"),
             isHostConnected: value.flag("host_connected"))
+        listing.hotplugState = value.text("hotplug").flatMap(HotplugState.init(rawValue:))
+        listing.isEnabled = value.flag("enabled")
+        listing.isDriverBound = value.flag("bound")
+        listing.freeVectorCount = value.int("free_vectors")
+        listing.enabledVFCount = value.int("enabled_vfs") ?? 0
+        if let least = value.int("min_vectors"), let most = value.int("max_vectors"), least <= most
+        {
+            listing.vectorRange = least...most
+        }
+        return listing
+    }
+
+    static func encode(_ request: FunctionRequest) -> JSONObject {
+        var members: JSONObject = ["kind": .string(request.kind.rawValue)]
+        let numbers: [(String, Int?)] = [
+            ("vectors", request.vectorCount), ("vid", request.vendorID.map(Int.init)),
+            ("id", request.deviceID.map(Int.init)), ("ssid", request.subsystemID.map(Int.init)),
+            ("ssvid", request.subsystemVendorID.map(Int.init)),
+            ("revid", request.revisionID.map(Int.init)),
+            ("class_code", request.classCode.map(Int.init)),
+        ]
+        for case (let name, let value?) in numbers { members.append(name, JSONValue(value)) }
+        return members
+    }
+
+    static func functionRequest(_ value: JSONValue) -> FunctionRequest? {
+        guard let kind = value.text("kind").flatMap(FunctionIdentity.Kind.init(rawValue:)) else {
+            return nil
+        }
+        var request = FunctionRequest(kind: kind)
+        request.vectorCount = value.int("vectors")
+        request.vendorID = value.int("vid").flatMap(UInt16.init(exactly:))
+        request.deviceID = value.int("id").flatMap(UInt16.init(exactly:))
+        request.subsystemID = value.int("ssid").flatMap(UInt16.init(exactly:))
+        request.subsystemVendorID = value.int("ssvid").flatMap(UInt16.init(exactly:))
+        request.revisionID = value.int("revid").flatMap(UInt8.init(exactly:))
+        request.classCode = value.int("class_code").flatMap(UInt32.init(exactly:))
+        return request
     }
 
     static func encode(_ offer: VirtioOffer) -> JSONObject {
@@ -39,6 +83,7 @@ enum ControlCoding {
             "controller": .string(offer.controller), "features": JSONValue(offer.features),
             "configuration": JSONValue(hex: offer.configuration),
             "queue_count": JSONValue(offer.queueCount), "queue_size": JSONValue(offer.queueSize),
+            "vectors": offer.vectorCount.map { JSONValue($0) } ?? .null,
         ]
     }
 
@@ -48,9 +93,11 @@ enum ControlCoding {
             let count = value.int("queue_count"), count > 0, count <= 256,
             let size = value.int("queue_size"), size > 0, size <= 32768
         else { return nil }
-        return VirtioOffer(
+        var offer = VirtioOffer(
             controller: controller, features: features, configuration: configuration,
             queueCount: count, queueSize: size)
+        offer.vectorCount = value.int("vectors")
+        return offer
     }
 
     /// - Parameter number: the number of a descriptor, introduced when it is new.

@@ -68,6 +68,39 @@ public final class RemoteManager: EmulationManager {
         return port
     }
 
+    public func createFunction(
+        _ request: FunctionRequest
+    ) async throws(HardwareError) -> FunctionIdentity {
+        let answer = try await link.call("create_function", ControlCoding.encode(request))
+        guard let listing = answer.body["result"].flatMap(ControlCoding.listing) else {
+            throw HardwareError(ErrorNumber.invalid, "the software DPU gave no function")
+        }
+        return listing.identity
+    }
+
+    public func destroyFunction(vuid: String, force: Bool) async throws(HardwareError) {
+        try await ask("destroy_function", vuid, ["force": .bool(force)])
+    }
+
+    public func plug(vuid: String) async throws(HardwareError) { try await ask("plug", vuid) }
+    public func unplug(vuid: String) async throws(HardwareError) { try await ask("unplug", vuid) }
+
+    public func reclaimVectors(vuid: String) async throws(HardwareError) {
+        try await ask("reclaim_vectors", vuid)
+    }
+
+    public func setVectors(vuid: String, count: Int) async throws(HardwareError) {
+        try await ask("set_vectors", vuid, ["vectors": JSONValue(count)])
+    }
+
+    private func ask(
+        _ call: String, _ vuid: String, _ more: JSONObject = [:]
+    ) async throws(HardwareError) {
+        var body = more
+        body.append("vuid", .string(vuid))
+        _ = try await link.call(call, body)
+    }
+
     public func memoryFile(
         _ name: String, byteCount: UInt64
     ) async throws(HardwareError) -> SharedDescriptor {

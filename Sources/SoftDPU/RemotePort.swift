@@ -53,9 +53,16 @@ final class RemotePort: VirtioFunctionPort {
             ["lease": JSONValue(lease), "queue": JSONValue(queue), "reason": .string(reason)])
     }
 
-    func close() async {
+    func checkClose(force: Bool) async throws(HardwareError) {
+        _ = try await link.call(
+            "check_close", ["lease": JSONValue(lease), "force": .bool(force)])
+    }
+
+    func close(releasesVectors: Bool) async {
         // A DPU that is gone has ended the lease already.
-        _ = try? await link.call("close", ["lease": JSONValue(lease)])
+        _ = try? await link.call(
+            "close",
+            ["lease": JSONValue(lease), "release_vectors": .bool(releasesVectors)])
         link.forget(lease: lease)
     }
 }
