@@ -118,7 +118,7 @@ let package = Package(
             "SoftDPUTests",
             [
                 "HostileDescriptors", "Platform", "Memory", "Reactor", "Hardware", "Card", "Bdev",
-                "VirtioDriver", "VhostUser", "SoftDPU", "Emulation", logging,
+                "VirtioDriver", "VhostUser", "SoftDPU", "Emulation", "Seeds", logging,
             ]),
         tests(
             "VirtioBlkTests",
