@@ -60,6 +60,9 @@ let package = Package(
         // 3: contracts and storage
         module("Hardware", ["CWire", "Platform", "Memory"]),
         module("Bdev", ["Platform", "Bounded", "Memory"]),
+        module("Firmware", ["Platform"]),
+        module("DeviceResources"),
+        module("Doctor", ["Platform", "JSONRPC"]),
         // 4: device models and host ports
         module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("VirtioDriver", ["CWire", "Memory"]),
@@ -85,7 +88,12 @@ let package = Package(
                 "Platform", "Reactor", "JSONRPC", "Hardware", "Bdev", "SoftDPU", "Emulation",
                 "ControlAPI", argumentParser, logging,
             ]),
-        command("softdpu", ["Platform", "SoftDPU", "ControlAPI", argumentParser, logging]),
+        command(
+            "softdpu",
+            [
+                "Platform", "JSONRPC", "Firmware", "DeviceResources", "Doctor", "SoftDPU",
+                "ControlAPI", argumentParser, logging,
+            ]),
         command(
             "snap_perf",
             [
@@ -103,6 +111,9 @@ let package = Package(
         tests("PlatformTests", ["Platform"]),
         tests("BoundedTests", ["Platform", "Bounded"]),
         tests("MemoryTests", ["Platform", "Memory"]),
+        tests("FirmwareTests", ["Platform", "Firmware", "Seeds"]),
+        tests("DeviceResourcesTests", ["DeviceResources", "Seeds"]),
+        tests("DoctorTests", ["Platform", "JSONRPC", "Doctor"]),
         .target(name: "HostileDescriptors"),
         tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),
         tests("VhostUserTests", ["Platform", "Hardware", "VhostUser", "Seeds"]),
