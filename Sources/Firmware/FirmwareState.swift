@@ -1,3 +1,5 @@
+internal import Platform
+
 /// What the card runs with, and what it will run with after the next cold power cycle.
 public struct FirmwareState: Sendable, Equatable {
     public internal(set) var current: FirmwareConfiguration
@@ -35,7 +37,7 @@ extension FirmwareState {
                 }
             }
         }
-        text += "checksum \(Self.hash(Array(text.utf8)))\n"
+        text += "checksum \(Checksum.text(text.utf8))\n"
         return Array(text.utf8)
     }
 
@@ -54,7 +56,7 @@ extension FirmwareState {
             throw Damage(reason: "it ends too early")
         }
         let end = lines[lines.count - 2].startIndex
-        let sum = "checksum " + Self.hash(Array(bytes[..<end]))
+        let sum = "checksum " + Checksum.text(bytes[..<end])
         guard lines[lines.count - 2].elementsEqual(sum.utf8) else {
             throw Damage(reason: "its checksum is wrong")
         }
@@ -78,12 +80,5 @@ extension FirmwareState {
         case "next": next.set(parameter, to: value, on: port)
         default: throw Damage(reason: "\"\(words[0])\" is neither current nor next")
         }
-    }
-
-    static func hash(_ bytes: [UInt8]) -> String {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        let digits = String(hash, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
     }
 }

@@ -108,21 +108,14 @@ public struct FirmwareStore: Sendable {
             if new == old { return try directory.syncEntries() }
             // Not before the first change: `.last` without the file beside it means damage.
             if try directory.contents(of: Self.fileName) != nil {
-                try replace(Self.lastName, by: old.encoded())
+                try directory.replace(
+                    Self.lastName, by: old.encoded(), through: Self.temporaryName)
             }
-            try replace(Self.fileName, by: new.encoded())
+            try directory.replace(
+                Self.fileName, by: new.encoded(), through: Self.temporaryName)
         } catch {
             throw .system(error)
         }
-    }
-
-    /// The temporary file's bytes are on the medium before its name changes, and the new name
-    /// before anything else happens.
-    private func replace(_ name: String, by bytes: [UInt8]) throws(SystemError) {
-        try directory.write(bytes, to: Self.temporaryName)
-        try directory.sync(Self.temporaryName)
-        try directory.rename(Self.temporaryName, to: name)
-        try directory.syncEntries()
     }
 
     private func read(_ name: String) throws(FirmwareError) -> [UInt8]? {

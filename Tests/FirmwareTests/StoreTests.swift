@@ -141,7 +141,7 @@ final class ScratchDirectory {
     ])
     func `refuses a line that it would not have written, whatever its checksum`(line: String) {
         let text = "softsnap-firmware 1\n\(line)\n"
-        let bytes = Array("\(text)checksum \(FirmwareState.hash(Array(text.utf8)))\n".utf8)
+        let bytes = Array("\(text)checksum \(Checksum.text(text.utf8))\n".utf8)
         #expect(throws: FirmwareState.Damage.self) { try FirmwareState(decoding: bytes) }
     }
 
