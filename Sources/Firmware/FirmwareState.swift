@@ -21,7 +21,7 @@ public struct FirmwareState: Sendable, Equatable {
 ///     next 0 PF_TOTAL_SF 236
 ///     checksum 0123456789abcdef
 ///
-/// One line for each value that differs from the standard. The last line is the FNV-1a hash of all
+/// One line for each value that differs from the default. The last line is the FNV-1a hash of all
 /// bytes before it. A text is taken only when it is, byte for byte, what `encoded` would write.
 extension FirmwareState {
     static let heading = "softsnap-firmware 1"
@@ -48,7 +48,11 @@ extension FirmwareState {
         self.init()
         let lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
         guard let heading = lines.first, heading.elementsEqual(Self.heading.utf8) else {
-            throw Damage(reason: "it does not begin with \"\(Self.heading)\"")
+            let found = String(decoding: lines.first ?? [], as: UTF8.self)
+            throw Damage(
+                reason: found.hasPrefix("softsnap-firmware ") && found.utf8.count < 40
+                    ? "it is of version \(found.dropFirst(18)) and this program reads version 1"
+                    : "it does not begin with \"\(Self.heading)\"")
         }
         guard lines.count >= 3, lines[lines.count - 1].isEmpty else {
             throw Damage(reason: "it ends too early")

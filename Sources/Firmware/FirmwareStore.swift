@@ -35,7 +35,7 @@ public struct FirmwareStore: Sendable {
         self.lockWaitNanoseconds = lockWaitNanoseconds
     }
 
-    /// The state as of now; the standard one when nothing has ever been set. A change that another
+    /// The state as of now; the default one when nothing has ever been set. A change that another
     /// process was killed in may show here and still be lost with the power.
     public func state() throws(FirmwareError) -> FirmwareState {
         guard let bytes = try read(Self.fileName) else {
@@ -62,7 +62,7 @@ public struct FirmwareStore: Sendable {
         }
     }
 
-    /// Back to the standard at the next boot: `keys`, or all parameters when there are none.
+    /// Back to the defaults at the next boot: `keys`, or all parameters when there are none.
     @discardableResult
     public func reset(
         _ port: CardPort, _ keys: [String] = []
@@ -129,7 +129,8 @@ public struct FirmwareStore: Sendable {
         do throws(SystemError) {
             return try directory.contents(of: name)
         } catch {
-            throw .system(error)
+            throw error.code == ErrorNumber.fileTooLarge
+                ? damaged("it is larger than \(DiskDirectory.byteLimit) bytes") : .system(error)
         }
     }
 
