@@ -42,9 +42,17 @@ public struct FirmwareConfiguration: Sendable, Equatable {
     }
 
     /// Back to the defaults: `parameters` of `port`, or all of it when there are none.
-    mutating func reset(_ parameters: [FirmwareParameter], of port: CardPort) {
+    mutating func reset(
+        _ parameters: [FirmwareParameter], of port: CardPort
+    ) throws(FirmwareError) {
         let chosen = parameters.isEmpty ? FirmwareParameter.allCases : parameters
-        for parameter in chosen { set(parameter, to: parameter.definition.defaultValue, on: port) }
+        var changed = self
+        for parameter in chosen {
+            changed.set(parameter, to: parameter.definition.defaultValue, on: port)
+        }
+        // A default may switch on what kept another parameter ignored.
+        try changed.checkVirtualFunctionTotal()
+        self = changed
     }
 
     /// VFs that a card with an emulated PCIe switch can have in total (SNAP 4.1 manual).

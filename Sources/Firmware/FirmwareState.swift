@@ -8,6 +8,15 @@ public struct FirmwareState: Sendable, Equatable {
         next = FirmwareConfiguration()
     }
 
+    /// The state after all of `assignments` are set on `port` for the next boot.
+    public func setting(
+        _ assignments: [FirmwareAssignment], on port: CardPort
+    ) throws(FirmwareError) -> FirmwareState {
+        var changed = self
+        try changed.next.apply(assignments, to: port)
+        return changed
+    }
+
     /// The parameters of `port` that wait for a cold power cycle.
     public func pending(on port: CardPort) -> [FirmwareParameter] {
         FirmwareParameter.allCases.filter { current[$0, port] != next[$0, port] }

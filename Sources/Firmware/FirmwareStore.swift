@@ -39,15 +39,12 @@ public struct FirmwareStore: Sendable {
     /// process was killed in may show here and still be lost with the power.
     public func state() throws(FirmwareError) -> FirmwareState {
         guard let bytes = try read(Self.fileName) else {
-            // A change never leaves the directory without the file.
-            if try read(Self.lastName) != nil { throw damaged("it is missing") }
-            return FirmwareState()
+            if try read(Self.lastName) == nil { return FirmwareState() }
+            // Both may have been made since. If not, it was taken away: no change does that.
+            guard let again = try read(Self.fileName) else { throw damaged("it is missing") }
+            return try decode(again)
         }
-        do throws(FirmwareState.Damage) {
-            return try FirmwareState(decoding: bytes)
-        } catch {
-            throw damaged(error.reason)
-        }
+        return try decode(bytes)
     }
 
     /// Sets what `port` boots with next: all of `assignments` (`KEY=VALUE`), or none when one is
@@ -58,7 +55,7 @@ public struct FirmwareStore: Sendable {
     ) throws(FirmwareError) -> FirmwareState {
         let checked = try FirmwareAssignment.list(assignments)
         return try change { (state) throws(FirmwareError) in
-            try state.next.apply(checked, to: port)
+            state = try state.setting(checked, on: port)
         }
     }
 
@@ -70,7 +67,7 @@ public struct FirmwareStore: Sendable {
         var parameters: [FirmwareParameter] = []
         for key in keys { parameters.append(try FirmwareParameter(named: key)) }
         return try change { (state) throws(FirmwareError) in
-            state.next.reset(parameters, of: port)
+            try state.next.reset(parameters, of: port)
         }
     }
 
@@ -131,6 +128,14 @@ public struct FirmwareStore: Sendable {
         } catch {
             throw error.code == ErrorNumber.fileTooLarge
                 ? damaged("it is larger than \(DiskDirectory.byteLimit) bytes") : .system(error)
+        }
+    }
+
+    private func decode(_ bytes: [UInt8]) throws(FirmwareError) -> FirmwareState {
+        do throws(FirmwareState.Damage) {
+            return try FirmwareState(decoding: bytes)
+        } catch {
+            throw damaged(error.reason)
         }
     }
 

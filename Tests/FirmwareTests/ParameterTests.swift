@@ -231,6 +231,17 @@ import Testing
         }
     }
 
+    @Test func `checks the VFs also when a reset puts them in force`() throws {
+        var set = try configuration(
+            "INTERNAL_CPU_MODEL=0", "SRIOV_EN=1", "VIRTIO_BLK_EMULATION_NUM_VF=251",
+            "PCI_SWITCH_EMULATION_ENABLE=1")
+        let before = set
+        #expect(throws: FirmwareError.self) { try set.reset([.internalCPUModel], of: .first) }
+        #expect(set == before)
+        try set.reset([], of: .first)
+        #expect(set == FirmwareConfiguration())
+    }
+
     @Test func `keeps the card's parameters equal on both ports`() throws {
         let set = try configuration("SRIOV_EN=1", "PF_TOTAL_SF=7")
         #expect(set[.sriovEnable, .second] == 1 && set[.pfSubfunctionCount, .second] == 0)
