@@ -10,6 +10,15 @@ public struct FirmwareState: Sendable, Equatable {
         next = FirmwareConfiguration()
     }
 
+    /// The state after all of `assignments` are set on `port` for the next boot.
+    public func setting(
+        _ assignments: [FirmwareAssignment], on port: CardPort
+    ) throws(FirmwareError) -> FirmwareState {
+        var changed = self
+        try changed.next.apply(assignments, to: port)
+        return changed
+    }
+
     /// The parameters of `port` that wait for a cold power cycle.
     public func pending(on port: CardPort) -> [FirmwareParameter] {
         FirmwareParameter.allCases.filter { current[$0, port] != next[$0, port] }
@@ -23,7 +32,7 @@ public struct FirmwareState: Sendable, Equatable {
 ///     next 0 PF_TOTAL_SF 236
 ///     checksum 0123456789abcdef
 ///
-/// One line for each value that differs from the standard. The last line is the FNV-1a hash of all
+/// One line for each value that differs from the default. The last line is the FNV-1a hash of all
 /// bytes before it. A text is taken only when it is, byte for byte, what `encoded` would write.
 extension FirmwareState {
     static let heading = "softsnap-firmware 1"
@@ -50,7 +59,11 @@ extension FirmwareState {
         self.init()
         let lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
         guard let heading = lines.first, heading.elementsEqual(Self.heading.utf8) else {
-            throw Damage(reason: "it does not begin with \"\(Self.heading)\"")
+            let found = String(decoding: lines.first ?? [], as: UTF8.self)
+            throw Damage(
+                reason: found.hasPrefix("softsnap-firmware ") && found.utf8.count < 40
+                    ? "it is of version \(found.dropFirst(18)) and this program reads version 1"
+                    : "it does not begin with \"\(Self.heading)\"")
         }
         guard lines.count >= 3, lines[lines.count - 1].isEmpty else {
             throw Damage(reason: "it ends too early")
