@@ -36,6 +36,9 @@ public protocol EmulationManager: Sendable {
     /// driver uses it, ENOSPC when the pool has too few.
     func setVectors(vuid: String, count: Int) async throws(HardwareError)
 
+    /// The card's RDMA devices and what they can give.
+    func rdmaDevices() async throws(HardwareError) -> [RDMADeviceListing]
+
     /// Memory that outlives the service, under its own name; made at first use. EINVAL when it is
     /// there with another size.
     func memoryFile(

@@ -137,7 +137,7 @@ extension CardConfiguration {
 }
 
 extension CardConfiguration.Family {
-    init(_ emulation: FirmwareConfiguration.Emulation) {
+    init(_ emulation: FirmwareConfiguration.StaticFunctions) {
         let identity = emulation.identity
         self.init(
             pfCount: emulation.pfCount, vfCount: emulation.vfCount,

@@ -50,6 +50,27 @@ enum ControlCoding {
         return listing
     }
 
+    static func encode(_ device: RDMADeviceListing) -> JSONValue {
+        [
+            "name": .string(device.name), "kind": .string(device.kind),
+            "page_bytes": JSONValue(device.pageByteCount), "bar_kib": JSONValue(device.barKiB),
+            "advertised": JSONValue(device.advertisedQueuePairs),
+            "usable": JSONValue(device.usableQueuePairs),
+            "used": JSONValue(device.queuePairCount),
+        ]
+    }
+
+    static func deviceListing(_ value: JSONValue) -> RDMADeviceListing? {
+        guard let name = value.text("name"), let kind = value.text("kind"),
+            let pages = value.int("page_bytes"), let bar = value.int("bar_kib"),
+            let advertised = value.int("advertised"), let usable = value.int("usable"),
+            let used = value.int("used")
+        else { return nil }
+        return RDMADeviceListing(
+            name: name, kind: kind, pageByteCount: pages, barKiB: bar,
+            advertisedQueuePairs: advertised, usableQueuePairs: usable, queuePairCount: used)
+    }
+
     static func encode(_ request: FunctionRequest) -> JSONObject {
         var members: JSONObject = ["kind": .string(request.kind.rawValue)]
         let numbers: [(String, Int?)] = [

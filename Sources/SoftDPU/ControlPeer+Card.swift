@@ -43,6 +43,8 @@ extension ControlPeer {
                 try card.createFunction(request)
             }
             return try ControlCoding.encode(core.listing(made.vuid)).object ?? [:]
+        case ("rdma_devices", _):
+            return ["devices": .array(core.deviceListings.map(ControlCoding.encode))]
         case ("function", let vuid?):
             return try ControlCoding.encode(core.listing(vuid)).object ?? [:]
         case ("plug", let vuid?):

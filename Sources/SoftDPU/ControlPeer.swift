@@ -15,6 +15,9 @@ final class ControlPeer {
     unowned let core: DPUCore
     /// Whether it is an operator's command and no service.
     private(set) var isOperator = false
+    /// Queue pairs that it wants before its first lease, and has from then on.
+    private var need: QueuePairNeed?
+    private var reservation: DPUCore.Reservation?
     private var token: UInt64 = 0
     private var backlog: [ControlMessage] = []
     /// Descriptors that the service already has, by lease.
@@ -31,6 +34,21 @@ final class ControlPeer {
     func close() {
         core.context.remove(socket.number, token: token)
         backlog = []
+        releaseQueuePairs()
+    }
+
+    // --- queue pairs ---
+
+    /// - Returns: whether it had none before.
+    func reserveQueuePairs() throws(HardwareError) -> Bool {
+        guard let need, reservation == nil else { return false }
+        reservation = try core.reserve(need)
+        return true
+    }
+
+    func releaseQueuePairs() {
+        if let reservation { core.release(reservation) }
+        reservation = nil
     }
 
     private func end(_ reason: String) { core.forget(self, reason: reason) }
@@ -112,6 +130,9 @@ final class ControlPeer {
 
     private func hello(_ body: JSONValue) throws(HardwareError) -> JSONObject {
         isOperator = body.flag("operator")
+        if let device = body.text("rdma_device"), let count = body.int("queue_pairs") {
+            need = QueuePairNeed(device: device, count: count)
+        }
         let version = body.unsigned("version") ?? 0
         guard version == ControlMessage.version else {
             throw HardwareError(

@@ -12,7 +12,7 @@ final class DPUCore {
     let inventory: Inventory
     let context: EventLoop.Context
     let log: Logger
-    private let lock: SharedLock
+    private let locks: [SharedLock]
     private let store: CardStore
     private(set) var card: Card
     private(set) var firmware: FirmwareConfiguration
@@ -31,12 +31,12 @@ final class DPUCore {
     private var listenerToken: UInt64 = 0
 
     init(
-        _ inventory: Inventory, _ store: CardStore, _ boot: CardStore.Boot, lock: SharedLock,
+        _ inventory: Inventory, _ store: CardStore, _ boot: CardStore.Boot, locks: [SharedLock],
         context: EventLoop.Context, log: Logger
     ) {
         self.inventory = inventory
         self.store = store
-        self.lock = lock
+        self.locks = locks
         self.context = context
         self.log = log
         card = boot.card
@@ -96,6 +96,10 @@ final class DPUCore {
         return result
     }
 
+    func setResources(_ resources: RDMADeviceResources, of device: String) {
+        devices[device] = resources
+    }
+
     /// Notes what has happened already: it cannot be refused, so a state that cannot be written is
     /// logged, and written with the next change.
     private func note(_ change: (inout Card) -> Void) {
@@ -135,7 +139,14 @@ final class DPUCore {
             emulated[vuid] ?? EmulatedFunction(vuid, core: self, after: formerHolders)
         try function.checkFree()
         try card.checkOpen(vuid, queueCount: offer.queueCount, vectors: offer.vectorCount)
-        let grant = try function.open(offer, for: peer, number: leaseCount + 1)
+        let isFirst = try peer.reserveQueuePairs()
+        let grant: EmulatedFunction.Grant
+        do throws(HardwareError) {
+            grant = try function.open(offer, for: peer, number: leaseCount + 1)
+        } catch {
+            if isFirst { peer.releaseQueuePairs() }
+            throw error
+        }
         emulated[vuid] = function
         leases[grant.lease] = function
         leaseCount += 1

@@ -11,17 +11,23 @@ public final class RemoteManager: EmulationManager {
 
     /// Greets the DPU at the other end of `socket`.
     /// - Parameter onEnd: called once when the link is over, with the reason.
+    /// - Parameter queuePairs: what it takes at its first lease, and keeps.
     /// - Parameter isOperator: a command of the operator, which a power cycle does not cut off.
     public init(
-        _ socket: SharedDescriptor, isOperator: Bool = false,
+        _ socket: SharedDescriptor, isOperator: Bool = false, queuePairs: QueuePairNeed? = nil,
         onEnd: @escaping @Sendable (String) -> Void
     ) async throws(HardwareError) {
         do {
             link = try ControlLink(socket, onEnd: onEnd)
         } catch { throw HardwareError(error.code, "control link: \(error)") }
-        let greeting = try await link.call(
-            "hello",
-            ["version": JSONValue(ControlMessage.version), "operator": .bool(isOperator)])
+        var hello: JSONObject = [
+            "version": JSONValue(ControlMessage.version), "operator": .bool(isOperator),
+        ]
+        if let queuePairs {
+            hello.append("rdma_device", .string(queuePairs.device))
+            hello.append("queue_pairs", JSONValue(queuePairs.count))
+        }
+        let greeting = try await link.call("hello", hello)
         let result = greeting.body["result"] ?? .null
         name = result.text("manager") ?? "mlx5_0"
         isVolatile = result.flag("volatile")
@@ -114,6 +120,12 @@ public final class RemoteManager: EmulationManager {
         var body = more
         body.append("vuid", .string(vuid))
         _ = try await link.call(call, body)
+    }
+
+    public func rdmaDevices() async throws(HardwareError) -> [RDMADeviceListing] {
+        let answer = try await link.call("rdma_devices", [:])
+        return (answer.body["result"]?["devices"]?.array ?? [])
+            .compactMap(ControlCoding.deviceListing)
     }
 
     public func memoryFile(

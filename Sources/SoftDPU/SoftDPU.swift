@@ -21,15 +21,18 @@ public final class SoftDPU: Sendable {
     /// makes no card.
     public init(_ inventory: Inventory, log: Logger) throws(HardwareError) {
         self.inventory = inventory
-        let held: SharedLock
+        var held: [SharedLock] = []
         do {
             try FileSystem.makeDirectory(inventory.runDirectory, mode: 0o755)
             try FileSystem.makeDirectory(inventory.controlDirectory, mode: 0o700)
             try FileSystem.makeDirectory(inventory.hostDirectory, mode: 0o755)
-            if let state = inventory.stateDirectory {
-                try FileSystem.makeDirectory(state, mode: 0o700)
-            }
-            held = SharedLock(try FileLock(path: inventory.runDirectory + "/lock"))
+            held.append(SharedLock(try FileLock(path: inventory.runDirectory + "/lock")))
+        } catch { throw HardwareError(error.code, "\(error)") }
+        if let state = inventory.stateDirectory {
+            held.append(
+                try CardPower(stateDirectory: state).take(for: inventory.runDirectory))
+        }
+        do {
             loop = try EventLoop(name: "softdpu")
         } catch { throw HardwareError(error.code, "\(error)") }
         core = CoreReference()
@@ -41,9 +44,9 @@ public final class SoftDPU: Sendable {
             loop.stop()
             throw error
         }
-        loop.post { [core] context in
+        loop.post { [core, held] context in
             core.value = DPUCore(
-                inventory, store, boot, lock: held, context: context, log: log)
+                inventory, store, boot, locks: held, context: context, log: log)
         }
     }
 

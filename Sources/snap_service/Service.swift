@@ -18,6 +18,8 @@ final class Service: ServiceFacts {
         /// Control socket of a software DPU; nil embeds one.
         var dpuSocketPath: String?
         var inventory: Inventory
+        /// RDMA device whose queue pairs the reactors take.
+        var rdmaDevice = "mlx5_0"
         var waitsForRPC = false
         var allowedMethods: Set<String>?
         var history = HistoryOptions()
@@ -48,7 +50,8 @@ final class Service: ServiceFacts {
             log.notice(
                 "event=embedded_dpu note=\"functions and malloc bdevs end with this process\"")
         }
-        let manager = try await RemoteManager(socket) { reason in
+        let need = QueuePairNeed(device: options.rdmaDevice, count: options.cores.count)
+        let manager = try await RemoteManager(socket, queuePairs: need) { reason in
             log.error("event=dpu_link_ended reason=\"\(reason)\"")
         }
         let notifications = NotificationRing()

@@ -38,6 +38,11 @@ struct SnapServiceCommand: AsyncParsableCommand {
     var virtioBlkVFs = 0
 
     @Option(
+        name: .customLong("rdma-device"),
+        help: "RDMA device that gives each reactor its queue pair.")
+    var rdmaDevice = "mlx5_0"
+
+    @Option(
         name: .customLong("rpc-tcp"),
         help: "Also answer RPCs on TCP, HOST:PORT. Whoever reaches it controls the service.")
     var rpcTCP: String?
@@ -104,6 +109,7 @@ struct SnapServiceCommand: AsyncParsableCommand {
             rpcSocketPath: rpcSocket, cores: try cores(), inventory: inventory)
         options.dpuSocketPath = dpu
         options.rpcTCP = try tcpAddress()
+        options.rdmaDevice = rdmaDevice
         options.waitsForRPC = waitForRPC
         options.allowedMethods = rpcsAllowed.map { Set($0.split(separator: ",").map(String.init)) }
         options.history.path = rpcLog

@@ -1,9 +1,11 @@
 internal import ArgumentParser
 internal import Firmware
+internal import Hardware
 internal import Platform
+internal import SoftDPU
 
 /// `softdpu power-cycle`: power off and on, which is when firmware settings take effect.
-struct PowerCycleCommand: ParsableCommand {
+struct PowerCycleCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "power-cycle",
         abstract: "Cold power cycle: the card boots with the firmware settings made so far.",
@@ -11,10 +13,13 @@ struct PowerCycleCommand: ParsableCommand {
 
     @OptionGroup var state: StateOptions
 
-    func run() throws {
-        let (changed, now) = try reportingRefusals { () throws(FirmwareError) in
-            try powerCycle(state: state.store)
+    func run() async throws {
+        let changed = pendingParameters(
+            try reportingRefusals { () throws(FirmwareError) in try state.store.state() })
+        try await reportingRefusals { () async throws(HardwareError) in
+            try await CardPower(stateDirectory: state.path).cycle()
         }
+        let now = try reportingRefusals { () throws(FirmwareError) in try state.store.state() }
         ProcessFacts.say(
             changed.isEmpty
                 ? "power cycle done; the configuration was up to date"
@@ -28,7 +33,7 @@ struct PowerCycleCommand: ParsableCommand {
 }
 
 /// `softdpu reboot --warm`: the host reboots and the card keeps its power.
-struct RebootCommand: ParsableCommand {
+struct RebootCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "reboot",
         abstract: "Warm reboot: the card keeps its power, and its current firmware settings.",
@@ -42,31 +47,19 @@ struct RebootCommand: ParsableCommand {
 
     @OptionGroup var state: StateOptions
 
-    func run() throws {
+    func run() async throws {
         guard warm else {
             throw ValidationError("say reboot --warm, or softdpu power-cycle for a cold one")
         }
-        let kept = try reportingRefusals { () throws(FirmwareError) in
-            try warmReboot(state: state.store)
+        try await reportingRefusals { () async throws(HardwareError) in
+            try await CardPower(stateDirectory: state.path).rebootHost()
         }
+        let kept = try reportingRefusals { () throws(FirmwareError) in try state.store.state() }
         ProcessFacts.say("warm reboot done")
         for name in pendingParameters(kept) {
             ProcessFacts.say("\(name) still needs a cold power cycle")
         }
     }
-}
-
-/// Power off and on, by the state directory alone: the parameters loaded, and the state after.
-func powerCycle(
-    state store: FirmwareStore
-) throws(FirmwareError) -> (loaded: [String], now: FirmwareState) {
-    let before = try store.state()
-    return (pendingParameters(before), try store.powerCycle())
-}
-
-/// A warm reboot by the state directory alone: the firmware state stays what it is.
-func warmReboot(state store: FirmwareStore) throws(FirmwareError) -> FirmwareState {
-    try store.warmReboot()
 }
 
 /// Each parameter once, whichever port it waits on.

@@ -22,10 +22,7 @@ struct RunCommand: AsyncParsableCommand {
     @Option(name: .customLong("run"), help: "Directory of the sockets; its parent exists.")
     var runDirectory: String
 
-    @Option(
-        name: .customLong("state"),
-        help: "Directory of what the card keeps; DIR/state of the sockets' when left out.")
-    var stateDirectory: String?
+    @OptionGroup var state: StateOptions
 
     @Option(
         name: .customLong("virtio-blk-pfs"),
@@ -75,13 +72,13 @@ struct RunCommand: AsyncParsableCommand {
             "--run \(runDirectory) is in use by another software DPU; give this one its own"
         case ErrorNumber.noEntry:
             "--run \(runDirectory): its parent directory does not exist; make it first"
-        default: "--run \(runDirectory): \(error)"
+        default: "\(error)"
         }
     }
 
     private func inventory() throws(ValidationError) -> Inventory {
         var inventory = Inventory(runDirectory: runDirectory)
-        inventory.stateDirectory = stateDirectory ?? runDirectory + "/state"
+        inventory.stateDirectory = state.path
         inventory.virtioBlkPFs = virtioBlkPFs
         inventory.virtioBlkVFs = virtioBlkVFs
         guard let size = RDMADevice.PageSize(rawValue: pageSize) else {

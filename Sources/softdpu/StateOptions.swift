@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Firmware
+internal import Hardware
 internal import Platform
 
 /// Where the card keeps its configuration, for every command that reads or changes it.
@@ -22,6 +23,18 @@ func reportingRefusals<Value>(
 ) throws(ExitCode) -> Value {
     do throws(FirmwareError) {
         return try body()
+    } catch {
+        ProcessFacts.complain("-E- \(error)")
+        throw ExitCode(1)
+    }
+}
+
+/// As above, for what the card refuses.
+func reportingRefusals(
+    _ body: () async throws(HardwareError) -> Void
+) async throws(ExitCode) {
+    do throws(HardwareError) {
+        try await body()
     } catch {
         ProcessFacts.complain("-E- \(error)")
         throw ExitCode(1)
