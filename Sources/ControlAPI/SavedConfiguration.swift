@@ -1,5 +1,6 @@
 internal import Bdev
 internal import Emulation
+internal import Hardware
 public import JSONRPC
 
 /// The calls that rebuild what clients have made (framework_get_config).
@@ -34,20 +35,46 @@ extension StorageContext {
         var calls: [JSONValue] = registrations.all.map { name in
             ["method": "spdk_bdev_create", "params": ["bdev_name": .string(name)]]
         }
-        for controller in await controllers.all {
+        let all = await controllers.all
+        let tree = hasVFs(all) ? try? await functions() : nil
+        let pools = tree.map { reassignedPools(all, $0) } ?? []
+        for controller in all {
             calls.append(
                 [
                     "method": "virtio_blk_controller_create",
-                    "params": .object(await controller.savedParams()),
+                    "params": .object(await controller.savedParams(tree)),
                 ])
+            if pools.contains(controller.options.vuid) {
+                calls.append(
+                    [
+                        "method": "virtio_blk_controller_vfs_msix_reclaim",
+                        "params": ["ctrl_id": .string(controller.options.name)],
+                    ])
+            }
         }
         return calls.isEmpty ? nil : calls
+    }
+
+    private func hasVFs(_ controllers: [VirtioBlkController]) -> Bool {
+        controllers.contains { $0.identity.vfIndex != nil }
+    }
+
+    /// PFs whose pools are to be filled again before their VFs take from them. Hardware that stays
+    /// when the service ends keeps the assignment itself.
+    private func reassignedPools(
+        _ controllers: [VirtioBlkController], _ tree: FunctionTree
+    ) -> Set<String> {
+        guard manager.isVolatile else { return [] }
+        return Set(
+            controllers.compactMap { controller in
+                controller.options.vectorCount == nil ? nil : controller.identity.pfVUID
+            })
     }
 }
 
 extension VirtioBlkController {
     /// What creates the controller again as it is now. A suspension is not saved.
-    fileprivate func savedParams() -> JSONObject {
+    fileprivate func savedParams(_ tree: FunctionTree?) -> JSONObject {
         var params: JSONObject = [
             "vuid": .string(options.vuid), "ctrl_id": .string(options.name),
         ]
@@ -57,8 +84,12 @@ extension VirtioBlkController {
         params.append("size_max", JSONValue(options.sizeMax))
         params.append("seg_max", JSONValue(options.segMax))
         if !serial.isEmpty { params.append("vblk_id", .string(serial)) }
+        if identity.vfIndex != nil, let function = tree?[options.vuid] {
+            params.append("vf_num_msix", JSONValue(function.identity.vectorCount))
+        }
         let flags = [
-            ("admin_q", options.hasAdminQueue), ("force_in_order", options.isInOrder),
+            ("dynamic_msix", options.isDynamic), ("admin_q", options.hasAdminQueue),
+            ("force_in_order", options.isInOrder),
             ("indirect_desc", options.isIndirect), ("read_only", options.isReadOnly),
             ("dbg_local_optimized", options.isLocalOptimized),
         ]
