@@ -43,10 +43,10 @@ extension StorageContext {
             let waited = ContinuousClock.now - start
             if goal.isReached(by: function, after: waited) { return }
             guard waited < hotplugLimit else {
+                let state = function.hotplugState?.rawValue ?? "static"
                 throw ControllerError(
                     ErrorNumber.timedOut,
-                    "function \(vuid) is still \(function.hotplugState?.rawValue ?? "static") after "
-                        + "\(hotplugLimit); \(goal.cure)")
+                    "function \(vuid) is still \(state) after \(hotplugLimit); \(goal.cure)")
             }
             // Cancelled with the call: then the next turn answers or gives up at once.
             try? await Task.sleep(for: .milliseconds(20))

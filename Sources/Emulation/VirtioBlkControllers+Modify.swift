@@ -122,14 +122,15 @@ extension VirtioBlkControllers {
                     + "\(function.identity.vectorCount) vectors and can have "
                     + "\(range.lowerBound) to \(range.upperBound) now")
         }
-        let queues = options.queueCount + (options.hasAdminQueue ? 1 : 0)
-        if queues > min(function.identity.queueLimit, vectors - 1) {
+        let limit = min(function.identity.queueLimit, vectors - 1)
+        let admin = options.hasAdminQueue ? 1 : 0
+        if options.queueCount + admin > limit {
             throw ControllerError(
                 ErrorNumber.noSpace,
-                "num_queues \(options.queueCount)\(options.hasAdminQueue ? " and an admin queue" : "")"
-                    + ": function \(function.identity.vuid) has \(function.identity.queueLimit) "
-                    + "queues and would have \(vectors) vectors; at most "
-                    + "\(min(function.identity.queueLimit, vectors - 1)) fit")
+                "num_queues \(options.queueCount)\(admin > 0 ? " and an admin queue" : ""): function "
+                    + "\(function.identity.vuid) has \(function.identity.queueLimit) queues and "
+                    + "would have \(vectors) vectors, one of them for configuration changes; at "
+                    + "most \(limit) fit")
         }
     }
 
