@@ -64,10 +64,14 @@ let package = Package(
         module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("VirtioDriver", ["CWire", "Memory"]),
         module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
+        module("Card", ["Platform", "Hardware"]),
         // 5: the hardware, and what drives it
         module(
             "SoftDPU",
-            ["Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "VhostUser", logging]),
+            [
+                "Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "VhostUser", "Card",
+                logging,
+            ]),
         module(
             "Emulation",
             ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", logging]),
@@ -82,10 +86,13 @@ let package = Package(
         command(
             "snap_service",
             [
-                "Platform", "Reactor", "JSONRPC", "Hardware", "Bdev", "SoftDPU", "Emulation",
+                "Platform", "Reactor", "JSONRPC", "Hardware", "Card", "Bdev", "SoftDPU",
+                "Emulation",
                 "ControlAPI", argumentParser, logging,
             ]),
-        command("softdpu", ["Platform", "SoftDPU", "ControlAPI", argumentParser, logging]),
+        command(
+            "softdpu",
+            ["Platform", "Hardware", "Card", "SoftDPU", "ControlAPI", argumentParser, logging]),
         command(
             "snap_perf",
             [
@@ -105,11 +112,12 @@ let package = Package(
         tests("MemoryTests", ["Platform", "Memory"]),
         .target(name: "HostileDescriptors"),
         tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),
+        tests("CardTests", ["Platform", "Hardware", "Card", "Seeds"]),
         tests("VhostUserTests", ["Platform", "Hardware", "VhostUser", "Seeds"]),
         tests(
             "SoftDPUTests",
             [
-                "HostileDescriptors", "Platform", "Memory", "Reactor", "Hardware", "Bdev",
+                "HostileDescriptors", "Platform", "Memory", "Reactor", "Hardware", "Card", "Bdev",
                 "VirtioDriver", "VhostUser", "SoftDPU", "Emulation", logging,
             ]),
         tests(

@@ -22,7 +22,7 @@ public protocol EmulationManager: Sendable {
         _ request: FunctionRequest
     ) async throws(HardwareError) -> FunctionIdentity
     /// Removes a hot-plug PF that is powered off and has no controller, else EBUSY; EINVAL for
-    /// other functions. `force` takes it away from whoever has it (surprise removal).
+    /// other functions. `force` takes it away from a host that has it (surprise removal).
     func destroyFunction(vuid: String, force: Bool) async throws(HardwareError)
     /// Shows a hot-plug PF to the host, which needs a controller on it.
     func plug(vuid: String) async throws(HardwareError)

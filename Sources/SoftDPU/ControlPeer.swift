@@ -1,3 +1,4 @@
+internal import Card
 internal import Hardware
 internal import JSONRPC
 internal import Logging
@@ -11,7 +12,9 @@ final class ControlPeer {
     /// Names the service in the byte locks on its files.
     let holder: UInt64
     private let socket: SharedDescriptor
-    private unowned let core: DPUCore
+    unowned let core: DPUCore
+    /// Whether it is an operator's command and no service.
+    private(set) var isOperator = false
     private var token: UInt64 = 0
     private var backlog: [ControlMessage] = []
     /// Descriptors that the service already has, by lease.
@@ -30,10 +33,7 @@ final class ControlPeer {
         backlog = []
     }
 
-    private func end(_ reason: String) {
-        close()
-        core.forget(self, reason: reason)
-    }
+    private func end(_ reason: String) { core.forget(self, reason: reason) }
 
     // --- in ---
 
@@ -55,19 +55,28 @@ final class ControlPeer {
         guard let call = body.text("call") else { return }
         guard let id = body.unsigned("id") else { return notice(call, body) }
         do throws(HardwareError) {
+            if try performLater(call, body, id: id) { return }
             let (result, file) = try perform(call, body)
-            send(
-                ControlMessage(
-                    ["id": JSONValue(id), "result": .object(result)],
-                    descriptors: file.map { [$0] } ?? []))
+            answer(id, .success(result), file)
             if call == "open" { publish(result) }
-        } catch {
-            send(
-                ControlMessage([
-                    "id": JSONValue(id),
-                    "error": ["code": JSONValue(error.code), "reason": .string(error.reason)],
-                ]))
+        } catch { answer(id, .failure(error)) }
+    }
+
+    func answer(
+        _ id: UInt64, _ result: Result<JSONObject, HardwareError>, _ file: SharedDescriptor? = nil
+    ) {
+        var message = ControlMessage(["id": JSONValue(id)])
+        switch result {
+        case .success(let members):
+            message.body = ["id": JSONValue(id), "result": .object(members)]
+            if let file { message.descriptors = [file] }
+        case .failure(let error):
+            message.body = [
+                "id": JSONValue(id),
+                "error": ["code": JSONValue(error.code), "reason": .string(error.reason)],
+            ]
         }
+        send(message)
     }
 
     /// The new holder of a lease learns at once what its host has set up.
@@ -84,7 +93,9 @@ final class ControlPeer {
         case "list": return (list(from: body.int("from") ?? 0), nil)
         case "open": return try open(body)
         case "close":
-            core.function(lease: body.unsigned("lease") ?? 0, of: self)?.close()
+            core.close(
+                lease: body.unsigned("lease") ?? 0, of: self,
+                releasesVectors: body.flag("release_vectors"))
             known[body.unsigned("lease") ?? 0] = nil
             return ([:], nil)
         case "memory_file":
@@ -95,12 +106,12 @@ final class ControlPeer {
         case "memory_file_delete":
             if let name = body.text("name") { core.deleteMemoryFile(name) }
             return ([:], nil)
-        default:
-            throw HardwareError(ErrorNumber.notSupported, "control call \(call) is not known")
+        default: return (try changeCard(call, body), nil)
         }
     }
 
     private func hello(_ body: JSONValue) throws(HardwareError) -> JSONObject {
+        isOperator = body.flag("operator")
         let version = body.unsigned("version") ?? 0
         guard version == ControlMessage.version else {
             throw HardwareError(
@@ -115,10 +126,10 @@ final class ControlPeer {
     }
 
     private func list(from start: Int) -> JSONObject {
-        let page = core.functions.dropFirst(start).prefix(64)
+        let page = core.card.functions.dropFirst(start).prefix(128)
         return [
-            "functions": .array(page.map { ControlCoding.encode($0.listing) }),
-            "total": JSONValue(core.functions.count),
+            "functions": .array(page.map { ControlCoding.encode(core.listing(of: $0)) }),
+            "total": JSONValue(core.card.functions.count),
         ]
     }
 
@@ -128,13 +139,10 @@ final class ControlPeer {
         guard let vuid = body.text("vuid"), let offer = ControlCoding.offer(body) else {
             throw HardwareError(ErrorNumber.invalid, "open needs a vuid and an offer")
         }
-        guard let function = core.function(vuid: vuid) else {
-            throw HardwareError(ErrorNumber.noDevice, "function \(vuid) does not exist")
-        }
-        let granted = try function.open(offer, for: self)
+        let granted = try core.open(vuid, offer, for: self)
         let result: JSONObject = [
             "lease": JSONValue(granted.lease),
-            "function": ControlCoding.encode(function.listing),
+            "function": ControlCoding.encode(try core.listing(vuid)),
             "predecessors": .array(granted.predecessors.map { JSONValue($0) }),
         ]
         return (result, granted.memory)

@@ -1,3 +1,4 @@
+internal import Card
 internal import Hardware
 internal import JSONRPC
 internal import Logging
@@ -10,10 +11,16 @@ final class DPUCore {
     let context: EventLoop.Context
     let log: Logger
     private let lock: SharedLock
-    private(set) var functions: [EmulatedFunction] = []
+    private(set) var card: Card
+    /// Functions that have had a controller, by VUID.
+    private(set) var emulated: [String: EmulatedFunction] = [:]
     private var peers: [ObjectIdentifier: ControlPeer] = [:]
     private var memoryFiles: [String: SharedDescriptor] = [:]
+    /// By number, unique over all functions: messages name leases by it alone.
+    private var leases: [UInt64: EmulatedFunction] = [:]
     private var leaseCount: UInt64 = 0
+    /// Services that a power cycle has cut off.
+    private var formerHolders: [UInt64] = []
     private var listener: SharedDescriptor?
     private var listenerToken: UInt64 = 0
 
@@ -22,12 +29,12 @@ final class DPUCore {
         self.lock = lock
         self.context = context
         self.log = log
-        functions = inventory.functions().map { EmulatedFunction($0, core: self) }
+        card = Card(inventory.card)
     }
 
     func shutDown() {
         for peer in peers.values { peer.close() }
-        for function in functions { function.shutDown() }
+        for function in emulated.values { function.shutDown() }
         if let listener {
             context.remove(listener.number, token: listenerToken)
             try? FileSystem.remove(inventory.controlSocketPath)
@@ -59,25 +66,100 @@ final class DPUCore {
     /// The link to a service is over: its leases end where they stand.
     func forget(_ peer: ControlPeer, reason: String) {
         guard peers.removeValue(forKey: ObjectIdentifier(peer)) != nil else { return }
+        peer.close()
         log.notice("event=service_gone holder=\(peer.holder) reason=\"\(reason)\"")
-        for function in functions where function.lease?.peer === peer { function.abandon() }
+        for function in emulated.values where function.lease?.peer === peer { function.abandon() }
     }
 
     // --- functions ---
 
-    func function(vuid: String) -> EmulatedFunction? {
-        functions.first { $0.identity.vuid == vuid }
+    /// Changes the card: all of what `change` does, or nothing.
+    func change<T>(
+        _ change: (inout Card) throws(HardwareError) -> T
+    ) throws(HardwareError) -> T {
+        var changed = card
+        let result = try change(&changed)
+        card = changed
+        return result
+    }
+
+    func identity(_ vuid: String) throws(HardwareError) -> FunctionIdentity {
+        try card.function(vuid).identity
+    }
+
+    func listing(of function: CardFunction) -> FunctionListing {
+        var listing = card.listing(of: function)
+        listing.hostSocketPath = emulated[function.identity.vuid]?.hostSocketPath
+        return listing
+    }
+
+    func listing(_ vuid: String) throws(HardwareError) -> FunctionListing {
+        listing(of: try card.function(vuid))
+    }
+
+    /// Gives the serving lease of a virtio function to `peer`: vectors, lease and socket, or
+    /// nothing of them.
+    func open(
+        _ vuid: String, _ offer: VirtioOffer, for peer: ControlPeer
+    ) throws(HardwareError) -> EmulatedFunction.Grant {
+        let identity = try identity(vuid)
+        guard identity.kind == .virtioBlk else {
+            throw HardwareError(
+                ErrorNumber.invalid, "function \(vuid) is not a virtio-blk function")
+        }
+        let function =
+            emulated[vuid] ?? EmulatedFunction(vuid, core: self, after: formerHolders)
+        try function.checkFree()
+        try card.checkOpen(vuid, queueCount: offer.queueCount, vectors: offer.vectorCount)
+        let grant = try function.open(offer, for: peer, number: leaseCount + 1)
+        emulated[vuid] = function
+        leases[grant.lease] = function
+        leaseCount += 1
+        if let vectors = offer.vectorCount {
+            try change { (card) throws(HardwareError) in
+                try card.setVectors(vuid, count: vectors)
+            }
+        }
+        card.setController(offer.controller, of: vuid)
+        return grant
+    }
+
+    /// The service gives a lease back, with nothing of it under way.
+    func close(lease: UInt64, of peer: ControlPeer, releasesVectors: Bool) {
+        guard let function = function(lease: lease, of: peer) else { return }
+        function.close()
+        if releasesVectors { card.releaseVectors(function.vuid) }
     }
 
     func function(lease: UInt64, of peer: ControlPeer) -> EmulatedFunction? {
-        functions.first { $0.lease?.number == lease && $0.lease?.peer === peer }
+        guard let function = leases[lease], function.lease?.peer === peer else { return nil }
+        return function
     }
 
-    /// A number for a lease, unique over all functions: messages name leases by it alone.
-    func nextLease() -> UInt64 {
-        leaseCount += 1
-        return leaseCount
+    /// A function's lease has ended, in whichever way.
+    func leaseEnded(_ lease: UInt64, of function: EmulatedFunction) {
+        leases[lease] = nil
+        card.setController(nil, of: function.vuid)
     }
+
+    func removeEmulated(_ vuid: String) -> EmulatedFunction? {
+        emulated.removeValue(forKey: vuid)
+    }
+
+    /// A new card in the place of the old one. Services that were connected are gone with it, but
+    /// what they have under way in their files is not: every function waits for them.
+    func restart(_ configuration: CardConfiguration) {
+        formerHolders += peers.values.map(\.holder)
+        for function in emulated.values { function.shutDown() }
+        emulated = [:]
+        leases = [:]
+        memoryFiles = [:]
+        for peer in peers.values where !peer.isOperator { forget(peer, reason: "power cycle") }
+        card = Card(configuration)
+    }
+
+    func hostConnected(_ vuid: String) { card.hostConnected(vuid) }
+    func hostLeft(_ vuid: String) { card.hostLeft(vuid) }
 
     // --- memory that outlives services ---
 

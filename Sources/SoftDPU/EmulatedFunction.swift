@@ -1,3 +1,4 @@
+internal import Card
 internal import Hardware
 internal import JSONRPC
 internal import Logging
@@ -18,7 +19,14 @@ final class EmulatedFunction {
         var acknowledged: UInt64 = 0
     }
 
-    let identity: FunctionIdentity
+    /// What an opened lease comes with.
+    struct Grant {
+        var lease: UInt64
+        var predecessors: [UInt64]
+        var memory: SharedDescriptor
+    }
+
+    let vuid: String
     private unowned let core: DPUCore
     private(set) var lease: Lease?
     /// What the last controller offered; nil before there was one.
@@ -28,61 +36,62 @@ final class EmulatedFunction {
     /// Holders that did not close their lease: their requests may be under way.
     private var predecessors: [UInt64] = []
     private var port: HostPort?
+    /// Resets that wait for the service, with the state that ends each.
+    private var waiters: [(generation: UInt64, done: () -> Void)] = []
     /// State that the host's messages have led to, kept while no host is connected.
     private var lastState = VirtioFunctionState(
         generation: 0, epoch: 0, driverFeatures: 0, memoryGeneration: 0, memory: [], queues: [],
         inflight: nil)
 
-    init(_ identity: FunctionIdentity, core: DPUCore) {
-        self.identity = identity
+    init(_ vuid: String, core: DPUCore, after predecessors: [UInt64]) {
+        self.vuid = vuid
         self.core = core
+        self.predecessors = predecessors
     }
 
-    var listing: FunctionListing {
-        FunctionListing(
-            identity: identity, controller: lease == nil ? nil : offer?.controller,
-            hostSocketPath: port?.path, isHostConnected: port?.isConnected ?? false)
+    var hostSocketPath: String? { port?.path }
+    /// Why no front end may connect now; nil when one may.
+    var closedReason: String? {
+        guard let function = try? core.card.function(vuid) else { return "gone" }
+        if function.isVisible && core.card.isHostOn { return nil }
+        return core.card.isHostOn ? "not_visible" : "host_off"
     }
 
     var state: VirtioFunctionState { port?.session?.state ?? lastState }
 
     // --- leases ---
 
-    /// Gives the serving lease to `peer`.
-    func open(
-        _ wanted: VirtioOffer, for peer: ControlPeer
-    ) throws(HardwareError) -> (lease: UInt64, predecessors: [UInt64], memory: SharedDescriptor) {
+    /// EBUSY: a controller has the lease.
+    func checkFree() throws(HardwareError) {
         if lease != nil {
             throw HardwareError(
                 ErrorNumber.busy,
-                "function \(identity.vuid) is driven by controller \"\(offer?.controller ?? "?")\";"
+                "function \(vuid) is driven by controller \"\(offer?.controller ?? "?")\";"
                     + " destroy that controller first")
         }
+    }
+
+    /// Gives the serving lease to `peer`.
+    func open(
+        _ wanted: VirtioOffer, for peer: ControlPeer, number: UInt64
+    ) throws(HardwareError) -> Grant {
         try checkAgainstHost(wanted)
         let file = try functionMemory(for: wanted)
         if port == nil { port = try HostPort(self, core: core) }
         let isFirst = offer == nil
         offer = wanted
-        let number = core.nextLease()
         lease = Lease(number: number, peer: peer)
         let waiting = predecessors
         if isFirst || !(port?.isConnected ?? false) {
             lastState = HostSession(offer: wanted, after: lastState).state
         }
         port?.adopt(wanted)
-        core.log.notice(
-            "event=lease_opened function=\(identity.vuid) controller=\(wanted.controller)")
-        return (number, waiting, file)
+        core.log.notice("event=lease_opened function=\(vuid) controller=\(wanted.controller)")
+        return Grant(lease: number, predecessors: waiting, memory: file)
     }
 
     /// Refuses to take back what a connected host has negotiated, field by field.
     private func checkAgainstHost(_ wanted: VirtioOffer) throws(HardwareError) {
-        guard wanted.queueCount <= identity.queueLimit else {
-            throw HardwareError(
-                ErrorNumber.noSpace,
-                "num_queues \(wanted.queueCount): function \(identity.vuid) has "
-                    + "\(identity.queueLimit)")
-        }
         guard port?.isConnected ?? false, let offer else { return }
         let lost = state.driverFeatures & ~wanted.features
         if lost != 0 {
@@ -103,7 +112,7 @@ final class EmulatedFunction {
     private func mismatch(_ field: String, _ text: String) -> HardwareError {
         HardwareError(
             ErrorNumber.invalid,
-            "\(field): function \(identity.vuid) has a host connected; the new controller's "
+            "\(field): function \(vuid) has a host connected; the new controller's "
                 + "\(field) \(text)")
     }
 
@@ -137,8 +146,11 @@ final class EmulatedFunction {
     }
 
     private func endLease() {
+        guard let ended = lease else { return }
         lease = nil
-        core.log.notice("event=lease_ended function=\(identity.vuid)")
+        core.leaseEnded(ended.number, of: self)
+        core.log.notice("event=lease_ended function=\(vuid)")
+        settleWaiters()
         // Nobody is left to acknowledge: answer what the host waits for.
         port?.acknowledged(generation: .max, bases: absentBases())
     }
@@ -155,6 +167,7 @@ final class EmulatedFunction {
         lease?.acknowledged = generation
         // The first one of a lease says that predecessors have been waited for.
         predecessors = []
+        settleWaiters()
         port?.acknowledged(generation: generation, bases: bases)
     }
 
@@ -179,7 +192,7 @@ final class EmulatedFunction {
 
     func failed(queue: Int, reason: String) {
         core.log.error(
-            "event=queue_failed function=\(identity.vuid) queue=\(queue) reason=\"\(reason)\"")
+            "event=queue_failed function=\(vuid) queue=\(queue) reason=\"\(reason)\"")
         port?.needsReset()
     }
 
@@ -187,6 +200,28 @@ final class EmulatedFunction {
     func hostLeft(_ session: HostSession) {
         lastState = HostSession(offer: session.offer, after: session.state).state
         publish()
+        core.hostLeft(vuid)
+    }
+
+    /// Takes the function away from its host: a connected one is disconnected, nothing that was set
+    /// up counts any more. `done` is called when nothing of it can reach host memory (design,
+    /// "Reset rule").
+    func reset(_ reason: String, then done: @escaping () -> Void) {
+        if let port, port.isConnected {
+            port.disconnect(reason: reason)
+        } else if let offer {
+            lastState = HostSession(offer: offer, after: lastState).state
+            publish()
+        }
+        waiters.append((state.generation, done))
+        settleWaiters()
+    }
+
+    private func settleWaiters() {
+        let reached = lease?.acknowledged ?? .max
+        let ready = waiters.filter { $0.generation <= reached }
+        waiters.removeAll { $0.generation <= reached }
+        for waiter in ready { waiter.done() }
     }
 
     /// Whether a service must acknowledge before the host may be answered.

@@ -31,7 +31,7 @@ final class HostPort {
     init(_ function: EmulatedFunction, core: DPUCore) throws(HardwareError) {
         self.function = function
         self.core = core
-        path = core.inventory.hostDirectory + "/" + function.identity.vuid + ".sock"
+        path = core.inventory.hostDirectory + "/" + function.vuid + ".sock"
         do {
             if FileSystem.exists(path) { try FileSystem.remove(path) }
             listener = SharedDescriptor(try UnixSocket.listen(at: path, .stream))
@@ -44,7 +44,7 @@ final class HostPort {
     }
 
     var isConnected: Bool { connection != nil }
-    private var name: String { function.identity.vuid }
+    private var name: String { function.vuid }
 
     func close() {
         if let connection {
@@ -59,10 +59,13 @@ final class HostPort {
     private func accept() {
         while let accepted = try? UnixSocket.accept(listener.number) {
             let socket = SharedDescriptor(accepted)
-            guard connection == nil, let offer = function.offer else {
+            let closedReason = function.closedReason
+            guard connection == nil, closedReason == nil, let offer = function.offer else {
                 if refusals.permits() {
+                    let reason = closedReason ?? "busy"
+                    let count = refusals.count
                     core.log.warning(
-                        "event=host_refused function=\(name) count=\(refusals.count) reason=busy")
+                        "event=host_refused function=\(name) count=\(count) reason=\(reason)")
                 }
                 continue
             }
@@ -71,6 +74,7 @@ final class HostPort {
                 connection = Connection(
                     socket: socket, token: token, stream: VhostUserStream(socket: socket.number))
                 session = HostSession(offer: offer, after: function.startState())
+                core.hostConnected(name)
                 if connections.permits() {
                     core.log.notice(
                         "event=host_connected function=\(name) count=\(connections.count)")
@@ -147,7 +151,7 @@ final class HostPort {
         if sent != bytes.count { disconnect(reason: "does not read its answers") }
     }
 
-    private func disconnect(reason: String) {
+    func disconnect(reason: String) {
         guard let connection, let session else { return }
         core.context.remove(connection.socket.number, token: connection.token)
         self.connection = nil

@@ -11,14 +11,17 @@ public final class RemoteManager: EmulationManager {
 
     /// Greets the DPU at the other end of `socket`.
     /// - Parameter onEnd: called once when the link is over, with the reason.
+    /// - Parameter isOperator: a command of the operator, which a power cycle does not cut off.
     public init(
-        _ socket: SharedDescriptor, onEnd: @escaping @Sendable (String) -> Void
+        _ socket: SharedDescriptor, isOperator: Bool = false,
+        onEnd: @escaping @Sendable (String) -> Void
     ) async throws(HardwareError) {
         do {
             link = try ControlLink(socket, onEnd: onEnd)
         } catch { throw HardwareError(error.code, "control link: \(error)") }
         let greeting = try await link.call(
-            "hello", ["version": JSONValue(ControlMessage.version)])
+            "hello",
+            ["version": JSONValue(ControlMessage.version), "operator": .bool(isOperator)])
         let result = greeting.body["result"] ?? .null
         name = result.text("manager") ?? "mlx5_0"
         isVolatile = result.flag("volatile")
@@ -91,6 +94,18 @@ public final class RemoteManager: EmulationManager {
 
     public func setVectors(vuid: String, count: Int) async throws(HardwareError) {
         try await ask("set_vectors", vuid, ["vectors": JSONValue(count)])
+    }
+
+    /// Acts as the operator of the host does. Answered when nothing that it ends goes on.
+    /// - Returns: what the operator should know.
+    public func perform(_ action: HostAction) async throws(HardwareError) -> [String] {
+        let answer = try await link.call("host", action.encoded)
+        return (answer.body["result"]?["warnings"]?.array ?? []).compactMap(\.string)
+    }
+
+    /// Takes the card's power and gives it back: a cold boot.
+    public func powerCycle() async throws(HardwareError) {
+        _ = try await link.call("power_cycle", [:])
     }
 
     private func ask(

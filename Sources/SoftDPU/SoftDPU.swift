@@ -1,3 +1,4 @@
+internal import Card
 public import Logging
 public import Platform
 
@@ -17,10 +18,8 @@ public final class SoftDPU: Sendable {
     /// Makes the directories, takes the lock of the run directory and starts the loop.
     public init(_ inventory: Inventory, log: Logger) throws(SystemError) {
         self.inventory = inventory
-        guard (0...Inventory.functionLimit).contains(inventory.virtioBlkCount) else {
-            throw SystemError(
-                "\(inventory.virtioBlkCount) functions, at most \(Inventory.functionLimit)",
-                code: ErrorNumber.invalid)
+        if let problem = inventory.card.impossibility {
+            throw SystemError(problem, code: ErrorNumber.invalid)
         }
         try FileSystem.makeDirectory(inventory.runDirectory, mode: 0o755)
         try FileSystem.makeDirectory(inventory.controlDirectory, mode: 0o700)

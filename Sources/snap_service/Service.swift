@@ -76,7 +76,10 @@ final class Service: ServiceFacts {
     /// on the same socket is told here.
     private static func embed(_ options: Options, _ log: Logger) throws -> SoftDPU {
         do {
-            return try SoftDPU(options.inventory, log: log)
+            let dpu = try SoftDPU(options.inventory, log: log)
+            // For `softdpu host`, which acts on an embedded DPU as on any other.
+            try dpu.listen()
+            return dpu
         } catch {
             if error.code == ErrorNumber.again {
                 throw RPCServerError.inUse(path: options.rpcSocketPath)

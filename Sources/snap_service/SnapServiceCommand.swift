@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Card
 internal import ControlAPI
 internal import JSONRPC
 internal import Logging
@@ -33,6 +34,9 @@ struct SnapServiceCommand: AsyncParsableCommand {
     @Option(name: .customLong("virtio-blk-pfs"), help: "Virtio-blk PFs of the embedded DPU.")
     var virtioBlkFunctions = 1
 
+    @Option(name: .customLong("virtio-blk-vfs"), help: "VFs of each of them.")
+    var virtioBlkVFs = 0
+
     @Option(
         name: .customLong("rpc-tcp"),
         help: "Also answer RPCs on TCP, HOST:PORT. Whoever reaches it controls the service.")
@@ -58,18 +62,24 @@ struct SnapServiceCommand: AsyncParsableCommand {
     func validate() throws {
         _ = try cores()
         _ = try tcpAddress()
-        // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 32 of them.
+        // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 39 of them.
         let runDirectory = run ?? rpcSocket + ".run"
-        if dpu == nil, runDirectory.utf8.count > 75, rpcSocket.utf8.count <= 107 {
+        if dpu == nil, runDirectory.utf8.count > 68, rpcSocket.utf8.count <= 107 {
             throw ValidationError(
                 "host sockets in \(runDirectory) would have paths of more than 107 bytes; give a "
-                    + "directory of at most 75 bytes with --run")
+                    + "directory of at most 68 bytes with --run")
         }
-        guard (0...Inventory.functionLimit).contains(virtioBlkFunctions) else {
-            throw ValidationError(
-                "--virtio-blk-pfs is \(virtioBlkFunctions); 0 to \(Inventory.functionLimit) "
-                    + "functions are possible")
+        if let problem = card.impossibility {
+            throw ValidationError("--virtio-blk-pfs, --virtio-blk-vfs: \(problem)")
         }
+    }
+
+    /// The card of the embedded software DPU.
+    private var card: CardConfiguration {
+        var card = CardConfiguration()
+        card.virtioBlk.pfCount = virtioBlkFunctions
+        card.virtioBlk.vfCount = virtioBlkVFs
+        return card
     }
 
     func run() async throws {
@@ -88,7 +98,7 @@ struct SnapServiceCommand: AsyncParsableCommand {
 
     private func options() throws -> Service.Options {
         var inventory = Inventory(runDirectory: run ?? rpcSocket + ".run")
-        inventory.virtioBlkCount = virtioBlkFunctions
+        inventory.card = card
         inventory.isEmbedded = true
         var options = Service.Options(
             rpcSocketPath: rpcSocket, cores: try cores(), inventory: inventory)

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Card
 internal import ControlAPI
 internal import Logging
 internal import Platform
@@ -22,6 +23,9 @@ struct RunCommand: AsyncParsableCommand {
 
     @Option(name: .customLong("virtio-blk-pfs"), help: "Static virtio-blk PFs.")
     var virtioBlkCount = 1
+
+    @Option(name: .customLong("virtio-blk-vfs"), help: "VFs of each virtio-blk PF.")
+    var virtioBlkVFCount = 0
 
     @Option(name: .customLong("host-socket-mode"), help: "Octal mode of the host sockets.")
     var hostSocketMode = "0600"
@@ -64,17 +68,16 @@ struct RunCommand: AsyncParsableCommand {
 
     private func inventory() throws(ValidationError) -> Inventory {
         var inventory = Inventory(runDirectory: runDirectory)
-        guard (0...Inventory.functionLimit).contains(virtioBlkCount) else {
-            throw ValidationError(
-                "--virtio-blk-pfs is \(virtioBlkCount); 0 to \(Inventory.functionLimit) functions "
-                    + "are possible")
+        inventory.card.virtioBlk.pfCount = virtioBlkCount
+        inventory.card.virtioBlk.vfCount = virtioBlkVFCount
+        if let problem = inventory.card.impossibility {
+            throw ValidationError("--virtio-blk-pfs, --virtio-blk-vfs: \(problem)")
         }
-        inventory.virtioBlkCount = virtioBlkCount
-        // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 32 of them.
-        guard runDirectory.utf8.count <= 75 else {
+        // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 39 of them.
+        guard runDirectory.utf8.count <= 68 else {
             throw ValidationError(
                 "--run \(runDirectory) is \(runDirectory.utf8.count) bytes long; socket paths "
-                    + "leave room for 75")
+                    + "leave room for 68")
         }
         guard let mode = UInt32(hostSocketMode, radix: 8), mode <= 0o777 else {
             throw ValidationError("--host-socket-mode \(hostSocketMode) is no mode such as 0660")

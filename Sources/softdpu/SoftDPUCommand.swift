@@ -5,5 +5,5 @@ struct SoftDPUCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "softdpu",
         abstract: "A DPU made of software: its functions outlive the services that drive them.",
-        subcommands: [RunCommand.self])
+        subcommands: [RunCommand.self, HostCommand.self])
 }

@@ -1,4 +1,5 @@
 import Bdev
+import Card
 import Emulation
 import Hardware
 import Logging
@@ -22,7 +23,7 @@ final class Stack: Sendable {
     init(functionCount: Int = 2) async throws {
         directory = "/var/tmp/softsnap-dpu-\(ProcessFacts.identifier)-\(UUID.random())"
         var inventory = Inventory(runDirectory: directory)
-        inventory.virtioBlkCount = functionCount
+        inventory.card.virtioBlk.pfCount = functionCount
         inventory.isEmbedded = true
         let buffer = lines
         let log = Logger(label: "test") { _ in buffer.handler }
