@@ -28,8 +28,8 @@ enum HotplugGoal {
             "let the host rescan its bus, or take the function back with "
                 + "virtio_blk_controller_hotunplug"
         case .unplugged:
-            "end I/O and unmount the disk in the host, then ask again, or take it away with "
-                + "emulation_device_detach --force"
+            "end I/O and unmount the disk in the host, then ask again, or destroy the controller "
+                + "and take the function away with emulation_device_detach --force"
         }
     }
 }

@@ -10,16 +10,22 @@ extension StorageContext {
         _ parameters: Parameters
     ) async throws -> (VirtioBlkOptions, BlockDevice?) {
         let function = try await virtioBlkFunction(parameters)
-        let defaults = defaults.of(function.vuid)
+        let vuid = function?.vuid ?? parameters.string("vuid")
+        let defaults = defaults.of(vuid)
         var queueSize = parameters.unsigned("queue_size")
         if let size = defaults.queueSize, !parameters.has("queue_size") { queueSize = size }
         try requirePowerOfTwo("queue_size", queueSize)
         try requirePowerOfTwo("size_max", parameters.unsigned("size_max"))
         try requirePowerOfTwo("seg_max", parameters.unsigned("seg_max"))
         try refuseHandOver(parameters)
-        let vectors = try vectorCount(parameters, function)
-        let queueCount = try queueCount(
-            parameters, function, vectors: vectors, defaults.queueCount)
+        let queueCount: Int
+        if let function {
+            let vectors = try vectorCount(parameters, function)
+            queueCount = try self.queueCount(
+                parameters, function, vectors: vectors, defaults.queueCount)
+        } else {
+            queueCount = Int(parameters.unsigned("num_queues"))
+        }
         let device = try bdev(parameters.optionalString("bdev") ?? defaults.bdev)
         let name: String
         if let given = parameters.optionalString("ctrl_id") {
@@ -28,7 +34,7 @@ extension StorageContext {
             name = await controllers.freeName()
         }
         var options = VirtioBlkOptions(
-            name: name, vuid: function.vuid, bdev: device?.name, queueCount: queueCount,
+            name: name, vuid: vuid, bdev: device?.name, queueCount: queueCount,
             queueSize: Int(queueSize), sizeMax: UInt32(parameters.unsigned("size_max")),
             segMax: UInt32(parameters.unsigned("seg_max")),
             serial: parameters.optionalString("vblk_id") ?? "",
@@ -37,7 +43,7 @@ extension StorageContext {
             isIndirect: parameters.flag("indirect_desc"), isReadOnly: parameters.flag("read_only"),
             isLocalOptimized: parameters.flag("dbg_local_optimized"),
             startsSuspended: parameters.flag("suspended"))
-        options.vectorCount = parameters.has("vf_num_msix") ? vectors : nil
+        options.vectorCount = parameters.optionalUnsigned("vf_num_msix").map { Int($0) }
         options.isDynamic = parameters.flag("dynamic_msix")
         return (options, device)
     }
@@ -81,15 +87,22 @@ extension StorageContext {
 
 /// The function, its vectors and its queues.
 extension StorageContext {
+    /// Nil for a call that leaves nothing to find out: the hardware checks what it is given, and
+    /// hundreds of such calls do not list hundreds of functions each.
     private func virtioBlkFunction(
         _ parameters: Parameters
-    ) async throws(ControllerError) -> SelectedFunction {
+    ) async throws(ControllerError) -> SelectedFunction? {
         if parameters.has("vf_id"), !parameters.has("pf_id") {
             throw ControllerError(
                 ErrorNumber.invalid, "vf_id counts the VFs of a PF; give its pf_id as well")
         }
-        return try await function(
-            parameters, by: ["vuid", "vhca_id", "pf_id", "pci_bdf"], kind: .virtioBlk)
+        let selectors = ["vuid", "vhca_id", "pf_id", "pci_bdf"]
+        if selectors.filter(parameters.has) == ["vuid"], parameters.has("num_queues"),
+            !parameters.flag("admin_q"), !parameters.flag("dynamic_msix")
+        {
+            return nil
+        }
+        return try await function(parameters, by: selectors, kind: .virtioBlk)
     }
 
     /// Vectors that the function is going to have.

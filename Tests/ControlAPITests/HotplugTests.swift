@@ -169,19 +169,29 @@ private let hotplug = "TVBLKS1D0F0"
         #expect(none.hasPrefix("-16 function TVBLKS1D0F0 has no controller"))
     }
 
-    @Test func `takes a function by surprise, and its controller can still be destroyed`()
+    @Test func `takes a function from its host by surprise, once its controller is gone`()
         async throws
     {
         let service = try await service()
         _ = try await service.call("virtio_blk_controller_hotplug", #"{"ctrl_id":"c"}"#)
+        let force = #"{"vhca_id":2,"force":true}"#
+        #expect(try await service.call("emulation_device_detach", force).hasPrefix("-16 "))
+        _ = try await service.call("virtio_blk_controller_destroy", #"{"ctrl_id":"c"}"#)
         let gentle = try await service.call("emulation_device_detach", #"{"vhca_id":2}"#)
         #expect(gentle.hasPrefix("-16 "))
-        #expect(
-            try await service.call("emulation_device_detach", #"{"vhca_id":2,"force":true}"#)
-                == "true")
+        #expect(try await service.call("emulation_device_detach", force) == "true")
+        #expect(service.manager[hotplug] == nil)
+    }
+
+    @Test func `leaves a controller whose function is lost to be destroyed`() async throws {
+        let service = try await service()
+        service.manager.lose(hotplug)
         #expect(try await plugged(service) == false)
         let gone = try await service.call("virtio_blk_controller_hotplug", #"{"ctrl_id":"c"}"#)
         #expect(gone == "-19 function TVBLKS1D0F0 is gone; destroy its controller")
+        let modified = try await service.call(
+            "virtio_blk_controller_modify", #"{"ctrl_id":"c","num_queues":1}"#)
+        #expect(modified.hasPrefix(#"-19 function TVBLKS1D0F0 of controller "c" is gone"#))
         #expect(
             try await service.call("virtio_blk_controller_destroy", #"{"ctrl_id":"c"}"#) == "true")
     }
@@ -249,7 +259,7 @@ private let hotplug = "TVBLKS1D0F0"
         service.manager.edit(hotplug) { $0.isHostConnected = true }
         async let answer = service.call("virtio_blk_controller_hotplug", wait)
         while service.manager[hotplug]?.hotplugState != .plugging { await Task.yield() }
-        try await service.manager.destroyFunction(vuid: hotplug, force: true)
+        service.manager.lose(hotplug)
         #expect(try await answer == "-19 function TVBLKS1D0F0 is gone; destroy its controller")
     }
 }

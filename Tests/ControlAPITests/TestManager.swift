@@ -43,6 +43,11 @@ final class TestManager: EmulationManager {
         model.withLock { model in model.index(vuid).map { model.functions[$0] } }
     }
 
+    /// Takes a function out of the card, whoever has it.
+    func lose(_ vuid: String) {
+        edit { $0.functions.removeAll { $0.identity.vuid == vuid } }
+    }
+
     /// A static PF `<serial>S0D0F<n>` with VFs of so many vectors.
     @discardableResult
     func addPF(vfs: [Int] = [], kind: FunctionIdentity.Kind = .virtioBlk) -> String {
@@ -108,7 +113,7 @@ final class TestManager: EmulationManager {
         try model.withLock { model throws(HardwareError) in
             let index = try model.find(vuid)
             let function = model.functions[index]
-            if !force, function.hotplugState != .powerOff || function.controller != nil {
+            if function.controller != nil || (!force && function.hotplugState != .powerOff) {
                 throw HardwareError(ErrorNumber.busy, "function \(vuid) is in use")
             }
             model.functions.remove(at: index)
@@ -216,6 +221,9 @@ extension TestManager.Model {
             throw HardwareError(ErrorNumber.busy, "function \(vuid) has \(controller)")
         }
         let identity = functions[index].identity
+        guard identity.kind == .virtioBlk else {
+            throw HardwareError(ErrorNumber.invalid, "function \(vuid) is not virtio-blk")
+        }
         if identity.vfIndex != nil {
             guard let pf = pf(of: identity), functions[pf].controller != nil else {
                 throw HardwareError(ErrorNumber.busy, "the PF of \(vuid) has no controller")

@@ -124,6 +124,23 @@ private let pf = "TVBLKS0D0F0"
         #expect(try await service.call("emulation_function_list", #"{"all":true}"#) == before)
     }
 
+    @Test func `opens a function by VUID without a list, when nothing is left to find out`()
+        async throws
+    {
+        let service = try await service()
+        let before = service.manager.edit { $0.queries }
+        _ = try await service.call(
+            "virtio_blk_controller_create",
+            #"{"vuid":"TVBLKS0D0F0VF1","num_queues":1,"vf_num_msix":2}"#)
+        #expect(service.manager.edit { $0.queries } == before)
+        #expect(service.manager["\(pf)VF1"]?.identity.vectorCount == 2)
+        for (vuid, answer) in [("x", "-19 function x does not exist"), ("\(pf)VF1", "-16 ")] {
+            let found = try await service.call(
+                "virtio_blk_controller_create", "{\"vuid\":\"\(vuid)\",\"num_queues\":1}")
+            #expect(found.hasPrefix(answer), "\(found)")
+        }
+    }
+
     @Test func `opens a PF before its VFs`() async throws {
         let service = try await service(open: false)
         let found = try await service.call(
