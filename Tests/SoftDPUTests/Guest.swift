@@ -130,16 +130,16 @@ final class Guest: @unchecked Sendable {
     }
 
     /// Writes every slot's place and reads it back, so many times.
-    func verify(rounds: Int) throws {
+    func verify(rounds: Int, seconds: UInt64 = 10) throws {
         for _ in 0..<rounds {
             submitWrites()
-            try collect()
+            try collect(seconds: seconds)
             for slot in 0..<driver.layout.slotCount {
                 driver.data(of: slot).fill(with: 0)
                 driver.submit(slot: slot, type: 0, sector: UInt64(slot * 8), byteCount: 4096)
             }
             publish()
-            try collect()
+            try collect(seconds: seconds)
             for slot in 0..<driver.layout.slotCount {
                 let bytes = driver.data(of: slot)
                 let expected = round &+ UInt8(slot)
@@ -166,11 +166,12 @@ final class Load: Sendable {
     private let failure = Mutex<String?>(nil)
     private let thread = Mutex<Thread?>(nil)
 
-    init(_ guest: Guest) throws {
+    /// - Parameter seconds: patience with each set of answers.
+    init(_ guest: Guest, seconds: UInt64 = 10) throws {
         let started = try Thread(name: "load") { [self] in
             while !isStopping.load(ordering: .relaxed) {
                 do {
-                    try guest.verify(rounds: 1)
+                    try guest.verify(rounds: 1, seconds: seconds)
                     rounds.add(1, ordering: .relaxed)
                 } catch {
                     failure.withLock { $0 = "\(error)" }

@@ -20,10 +20,11 @@ final class Stack: Sendable {
     let lines = LineBuffer()
     private let directory: String
 
-    init(functionCount: Int = 2) async throws {
+    init(functionCount: Int = 2, vfCount: Int = 0) async throws {
         directory = "/var/tmp/softsnap-dpu-\(ProcessFacts.identifier)-\(UUID.random())"
         var inventory = Inventory(runDirectory: directory)
         inventory.card.virtioBlk.pfCount = functionCount
+        inventory.card.virtioBlk.vfCount = vfCount
         inventory.isEmbedded = true
         let buffer = lines
         let log = Logger(label: "test") { _ in buffer.handler }
@@ -44,13 +45,23 @@ final class Stack: Sendable {
     }
 
     func create(_ index: Int, _ device: BlockDevice?) async throws -> VirtioBlkController {
+        try await create("c\(index)", on: Self.vuid(index), device)
+    }
+
+    func create(
+        _ name: String, on vuid: String, _ device: BlockDevice?
+    ) async throws -> VirtioBlkController {
         try await controllers.create(
             VirtioBlkOptions(
-                name: "c\(index)", vuid: Self.vuid(index), bdev: device?.name, queueCount: 2,
-                queueSize: 64, sizeMax: 65536, segMax: 16, serial: "s\(index)", isInOrder: false,
-                hasAdminQueue: false, isIndirect: true, isReadOnly: false,
-                isLocalOptimized: false, startsSuspended: false),
+                name: name, vuid: vuid, bdev: device?.name, queueCount: 2, queueSize: 64,
+                sizeMax: 65536, segMax: 16, serial: name, isInOrder: false, hasAdminQueue: false,
+                isIndirect: true, isReadOnly: false, isLocalOptimized: false,
+                startsSuspended: false),
             device: device)
+    }
+
+    func listing(_ vuid: String) async throws -> FunctionListing? {
+        try await manager.functions().first { $0.identity.vuid == vuid }
     }
 
     func stop() async {
