@@ -127,10 +127,10 @@ extension VirtioBlkControllers {
         if options.queueCount + admin > limit {
             throw ControllerError(
                 ErrorNumber.noSpace,
-                "num_queues \(options.queueCount)\(admin > 0 ? " and an admin queue" : ""): function "
-                    + "\(function.identity.vuid) has \(function.identity.queueLimit) queues and "
-                    + "would have \(vectors) vectors, one of them for configuration changes; at "
-                    + "most \(limit) fit")
+                "num_queues \(options.queueCount)\(admin > 0 ? " and an admin queue" : ""): "
+                    + "function \(function.identity.vuid) has "
+                    + "\(function.identity.queueLimit) queues and would have \(vectors) vectors, "
+                    + "one of them for configuration changes; at most \(limit) fit")
         }
     }
 

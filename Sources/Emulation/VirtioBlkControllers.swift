@@ -58,9 +58,15 @@ public actor VirtioBlkControllers {
         }
         opening.insert(options.name)
         defer { opening.remove(options.name) }
-        let controller = try await open(options, device)
-        controllers.append(controller)
-        return controller
+        do {
+            let controller = try await open(options, device)
+            controllers.append(controller)
+            return controller
+        } catch {
+            // A refused controller does not use up a number.
+            if options.name == "VblkCtrl\(nextNumber - 1)" { nextNumber -= 1 }
+            throw error
+        }
     }
 
     func open(

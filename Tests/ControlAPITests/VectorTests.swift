@@ -146,6 +146,10 @@ private let pf = "TVBLKS0D0F0"
         let found = try await service.call(
             "virtio_blk_controller_create", #"{"pf_id":0,"vf_id":0}"#)
         #expect(found == "-16 the PF of TVBLKS0D0F0VF1 has no controller")
+        // The refusal used up no number.
+        #expect(
+            try await service.call("virtio_blk_controller_create", #"{"pf_id":0}"#)
+                == #"{"ctrl_id":"VblkCtrl1"}"#)
     }
 
     @Test func `reclaims for a PF's controller only`() async throws {
