@@ -8,7 +8,8 @@ from harness import BINARIES
 def host(service, *arguments):
     """Acts on the card of `service`; returns (exit code, what it printed, what it complained)."""
     done = subprocess.run(
-        [str(BINARIES / "softdpu"), "host", *map(str, arguments), "--run", str(service.host.parent)],
+        [str(BINARIES / "softdpu"), "host", *map(str, arguments),
+         "--run", str(service.host.parent)],
         capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
 
