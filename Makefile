@@ -3,6 +3,7 @@
 # make lint        formatter, layers, imports, unsafe, lengths, generated files
 # make fuzz        fuzzes every fuzz_* target for SECONDS_OF_FUZZING (600) each
 # make bench       compares with qemu-storage-daemon (see Tests/Bench/bench.py)
+# make soak        plugs, resets and power-cycles the card thousands of times, with machines at work
 
 SHELL := /bin/bash
 SECONDS_OF_FUZZING ?= 600
@@ -10,7 +11,7 @@ PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev pkg-config qem
 	qemu-utils busybox-static cpio e2fsprogs kmod fio dash xz-utils zstd
 PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/EndToEnd
 
-.PHONY: run test lint fuzz bench deps build-tests swift-test python-test
+.PHONY: run test lint fuzz bench soak deps build-tests swift-test python-test
 
 run: deps
 	swift build -c release --product snap_service
@@ -42,6 +43,9 @@ fuzz: deps
 bench: deps
 	swift build -c release
 	python3 Tests/Bench/bench.py --build $$(swift build -c release --show-bin-path)
+
+soak: deps build-tests
+	SOFTSNAP_SOAK=1 swift test --skip-build --filter SoakTests
 
 # Only what is missing is installed, so that a prepared machine needs no network.
 deps:

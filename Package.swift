@@ -60,6 +60,9 @@ let package = Package(
         // 3: contracts and storage
         module("Hardware", ["CWire", "Platform", "Memory"]),
         module("Bdev", ["Platform", "Bounded", "Memory"]),
+        module("Firmware", ["Platform"]),
+        module("DeviceResources"),
+        module("Doctor", ["Platform", "JSONRPC"]),
         // 4: device models and host ports
         module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("VirtioDriver", ["CWire", "Memory"]),
@@ -92,7 +95,10 @@ let package = Package(
             ]),
         command(
             "softdpu",
-            ["Platform", "Hardware", "Card", "SoftDPU", "ControlAPI", argumentParser, logging]),
+            [
+                "Platform", "JSONRPC", "Hardware", "Firmware", "DeviceResources", "Doctor", "Card",
+                "SoftDPU", "ControlAPI", argumentParser, logging,
+            ]),
         command(
             "snap_perf",
             [
@@ -110,6 +116,9 @@ let package = Package(
         tests("PlatformTests", ["Platform"]),
         tests("BoundedTests", ["Platform", "Bounded"]),
         tests("MemoryTests", ["Platform", "Memory"]),
+        tests("FirmwareTests", ["Platform", "Firmware", "Seeds"]),
+        tests("DeviceResourcesTests", ["DeviceResources", "Seeds"]),
+        tests("DoctorTests", ["Platform", "JSONRPC", "Doctor"]),
         .target(name: "HostileDescriptors"),
         tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),
         tests("CardTests", ["Platform", "Hardware", "Card", "Seeds"]),
@@ -118,7 +127,7 @@ let package = Package(
             "SoftDPUTests",
             [
                 "HostileDescriptors", "Platform", "Memory", "Reactor", "Hardware", "Card", "Bdev",
-                "VirtioDriver", "VhostUser", "SoftDPU", "Emulation", logging,
+                "VirtioDriver", "VhostUser", "SoftDPU", "Emulation", "Seeds", logging,
             ]),
         tests(
             "VirtioBlkTests",

@@ -30,6 +30,9 @@ public struct FileDescriptor: ~Copyable, Sendable {
         try check(platform_set_nonblocking(number), "fcntl(O_NONBLOCK)")
     }
 
+    /// Puts a file's bytes, or a directory's entries, on the medium (fsync(2)).
+    public func sync() throws(SystemError) { try check(fsync(number), "fsync") }
+
     /// Whether this is an eventfd: what a kick, a call and an interrupt must be.
     public var isEvent: Bool { platform_is_eventfd(number) }
 

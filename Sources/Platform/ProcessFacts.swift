@@ -15,12 +15,23 @@ public enum ProcessFacts {
 
     public static func isTerminal(_ descriptor: Int32) -> Bool { isatty(descriptor) == 1 }
 
-    /// Writes a line to standard error in one call.
-    public static func complain(_ line: String) { write(line, to: 2) }
-    public static func say(_ line: String) { write(line, to: 1) }
+    /// Bytes that the process may lock in memory; nil when there is no limit (RLIMIT_MEMLOCK).
+    public static var lockedMemoryLimit: UInt64? {
+        var limit = rlimit()
+        guard unsafe getrlimit(numericCast(__RLIMIT_MEMLOCK.rawValue), &limit) == 0 else {
+            return nil
+        }
+        return limit.rlim_cur == ~0 ? nil : UInt64(limit.rlim_cur)
+    }
 
-    private static func write(_ line: String, to descriptor: Int32) {
-        let bytes = Array((line + "\n").utf8)
+    /// Writes a line to standard error in one call.
+    public static func complain(_ line: String) { write(line + "\n", to: 2) }
+    public static func say(_ line: String) { write(line + "\n", to: 1) }
+    /// Writes to standard output and leaves the line open.
+    public static func prompt(_ text: String) { write(text, to: 1) }
+
+    private static func write(_ text: String, to descriptor: Int32) {
+        let bytes = Array(text.utf8)
         var done = 0
         while done < bytes.count {
             let count = unsafe bytes.withUnsafeBytes { buffer in

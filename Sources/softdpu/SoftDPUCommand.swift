@@ -5,5 +5,9 @@ struct SoftDPUCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "softdpu",
         abstract: "A DPU made of software: its functions outlive the services that drive them.",
-        subcommands: [RunCommand.self, HostCommand.self])
+        subcommands: [
+            RunCommand.self, HostCommand.self, MlxconfigCommand.self, PowerCycleCommand.self,
+            RebootCommand.self,
+            QPStressCommand.self, DoctorCommand.self,
+        ])
 }

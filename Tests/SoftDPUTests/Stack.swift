@@ -20,19 +20,41 @@ final class Stack: Sendable {
     let lines = LineBuffer()
     private let directory: String
 
-    init(functionCount: Int = 2, vfCount: Int = 0) async throws {
+    init(functionCount: Int = 2, vfCount: Int = 0, isEmbedded: Bool = true) async throws {
         directory = "/var/tmp/softsnap-dpu-\(ProcessFacts.identifier)-\(UUID.random())"
         var inventory = Inventory(runDirectory: directory)
         inventory.card.virtioBlk.pfCount = functionCount
         inventory.card.virtioBlk.vfCount = vfCount
-        inventory.isEmbedded = true
+        inventory.isEmbedded = isEmbedded
         let buffer = lines
         let log = Logger(label: "test") { _ in buffer.handler }
         dpu = try SoftDPU(inventory, log: log)
         let core = (0..<256).first { Processors.isUsable($0) } ?? 0
         group = try ReactorGroup(cores: [core], options: Reactor.Options())
-        manager = try await RemoteManager(try dpu.connect()) { _ in }
+        // The tests' own manager is an operator too: a power cycle leaves it connected.
+        manager = try await RemoteManager(try dpu.connect(), isOperator: true) { _ in }
         controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
+    }
+
+    /// Another service on the same reactors.
+    struct Service: Sendable {
+        let manager: RemoteManager
+        let controllers: VirtioBlkControllers
+
+        func create(
+            _ name: String, on vuid: String, _ device: BlockDevice?
+        ) async throws -> VirtioBlkController {
+            try await controllers.create(Stack.options(name, vuid, device), device: device)
+        }
+    }
+
+    func service() async throws -> Service {
+        let manager = try await RemoteManager(try dpu.connect()) { _ in }
+        let buffer = lines
+        let log = Logger(label: "service") { _ in buffer.handler }
+        return Service(
+            manager: manager,
+            controllers: VirtioBlkControllers(manager: manager, group: group, log: log))
     }
 
     static func vuid(_ index: Int) -> String { "SOFTSNAP0001VBLKS0D0F\(index)" }
@@ -51,13 +73,16 @@ final class Stack: Sendable {
     func create(
         _ name: String, on vuid: String, _ device: BlockDevice?
     ) async throws -> VirtioBlkController {
-        try await controllers.create(
-            VirtioBlkOptions(
-                name: name, vuid: vuid, bdev: device?.name, queueCount: 2, queueSize: 64,
-                sizeMax: 65536, segMax: 16, serial: name, isInOrder: false, hasAdminQueue: false,
-                isIndirect: true, isReadOnly: false, isLocalOptimized: false,
-                startsSuspended: false),
-            device: device)
+        try await controllers.create(Self.options(name, vuid, device), device: device)
+    }
+
+    private static func options(
+        _ name: String, _ vuid: String, _ device: BlockDevice?
+    ) -> VirtioBlkOptions {
+        VirtioBlkOptions(
+            name: name, vuid: vuid, bdev: device?.name, queueCount: 2, queueSize: 64,
+            sizeMax: 65536, segMax: 16, serial: name, isInOrder: false, hasAdminQueue: false,
+            isIndirect: true, isReadOnly: false, isLocalOptimized: false, startsSuspended: false)
     }
 
     func listing(_ vuid: String) async throws -> FunctionListing? {

@@ -66,6 +66,14 @@ int platform_discard(int descriptor, uint64_t offset, uint64_t length);
 int platform_zero_range(int descriptor, uint64_t offset, uint64_t length);
 int platform_set_nonblocking(int descriptor);
 
+// --- child processes ---
+
+/// Runs `path` with `arguments` (the last is NULL) and no standard input; what it writes to its
+/// standard output and error goes to `buffer`. Returns the count of bytes after at most
+/// `milliseconds`; the child has ended by then.
+ssize_t platform_child_output(const char *path, char *const arguments[], char *buffer,
+                              size_t capacity, int milliseconds);
+
 // --- threads, processors, time ---
 
 /// Pins the calling thread to `processor`.

@@ -1,0 +1,89 @@
+/// What the card runs with, and what it will run with after the next cold power cycle.
+public struct FirmwareState: Sendable, Equatable {
+    public internal(set) var current: FirmwareConfiguration
+    public internal(set) var next: FirmwareConfiguration
+
+    public init() {
+        current = FirmwareConfiguration()
+        next = FirmwareConfiguration()
+    }
+
+    /// The parameters of `port` that wait for a cold power cycle.
+    public func pending(on port: CardPort) -> [FirmwareParameter] {
+        FirmwareParameter.allCases.filter { current[$0, port] != next[$0, port] }
+    }
+}
+
+/// The text that a state file holds.
+///
+///     softsnap-firmware 1
+///     current 0 PF_TOTAL_SF 236
+///     next 0 PF_TOTAL_SF 236
+///     checksum 0123456789abcdef
+///
+/// One line for each value that differs from the standard. The last line is the FNV-1a hash of all
+/// bytes before it. A text is taken only when it is, byte for byte, what `encoded` would write.
+extension FirmwareState {
+    static let heading = "softsnap-firmware 1"
+
+    func encoded() -> [UInt8] {
+        var text = Self.heading + "\n"
+        for (label, configuration) in [("current", current), ("next", next)] {
+            for port in CardPort.allCases {
+                for (parameter, value) in configuration.changes(of: port) {
+                    text += "\(label) \(port.rawValue) \(parameter) \(value)\n"
+                }
+            }
+        }
+        text += "checksum \(Self.hash(Array(text.utf8)))\n"
+        return Array(text.utf8)
+    }
+
+    /// Why bytes are no state, in words for the operator.
+    struct Damage: Error, Equatable {
+        let reason: String
+    }
+
+    init(decoding bytes: [UInt8]) throws(Damage) {
+        self.init()
+        let lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
+        guard let heading = lines.first, heading.elementsEqual(Self.heading.utf8) else {
+            throw Damage(reason: "it does not begin with \"\(Self.heading)\"")
+        }
+        guard lines.count >= 3, lines[lines.count - 1].isEmpty else {
+            throw Damage(reason: "it ends too early")
+        }
+        let end = lines[lines.count - 2].startIndex
+        let sum = "checksum " + Self.hash(Array(bytes[..<end]))
+        guard lines[lines.count - 2].elementsEqual(sum.utf8) else {
+            throw Damage(reason: "its checksum is wrong")
+        }
+        for line in lines[1..<(lines.count - 2)] { try take(line) }
+        guard encoded() == bytes else {
+            throw Damage(reason: "its lines are not in the order they are written in")
+        }
+    }
+
+    private mutating func take(_ line: ArraySlice<UInt8>) throws(Damage) {
+        let words = line.split(separator: 0x20).map { String(decoding: $0, as: UTF8.self) }
+        guard words.count == 4, let port = Int(words[1]).flatMap(CardPort.init(rawValue:)),
+            let parameter = FirmwareParameter(rawValue: words[2]), let value = UInt64(words[3]),
+            parameter.definition.contains(value)
+        else {
+            throw Damage(
+                reason: "\"\(words.joined(separator: " "))\" is no value of this version")
+        }
+        switch words[0] {
+        case "current": current.set(parameter, to: value, on: port)
+        case "next": next.set(parameter, to: value, on: port)
+        default: throw Damage(reason: "\"\(words[0])\" is neither current nor next")
+        }
+    }
+
+    static func hash(_ bytes: [UInt8]) -> String {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        let digits = String(hash, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}
