@@ -5,7 +5,7 @@ internal import Platform
 
 /// From the parameters of `*_function_create` and `*_emulation_device_attach`.
 extension FunctionRequest {
-    init(_ parameters: Parameters, kind: Kind) throws(ControllerError) {
+    init(_ parameters: Parameters, kind: FunctionIdentity.Kind) throws(ControllerError) {
         self.init(kind: kind)
         if let count = parameters.optionalUnsigned("total_vf"), count > 0 {
             throw ControllerError(
@@ -20,13 +20,13 @@ extension FunctionRequest {
         revisionID = parameters.optionalUnsigned("revid").map { UInt8($0) }
         classCode = parameters.optionalUnsigned("class_code").map { UInt32($0) }
     }
-
-    typealias Kind = FunctionIdentity.Kind
 }
 
 extension StorageContext {
     /// What only virtio-blk functions are told, checked.
-    func defaults(_ parameters: Parameters) throws(ControllerError) -> FunctionDefaults.Values {
+    func controllerDefaults(
+        _ parameters: Parameters
+    ) throws(ControllerError) -> FunctionDefaults.Values {
         if parameters.flag("transitional_device") {
             throw ControllerError(
                 ErrorNumber.notSupported,

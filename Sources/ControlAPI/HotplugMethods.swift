@@ -14,7 +14,7 @@ extension MethodRegistry {
 
     private func registerFunctionCreation(_ context: StorageContext) {
         register("virtio_blk_function_create") { parameters in
-            let defaults = try context.defaults(parameters)
+            let defaults = try context.controllerDefaults(parameters)
             let function = try await context.manager.createFunction(
                 try FunctionRequest(parameters, kind: .virtioBlk))
             context.defaults.set(defaults, for: function.vuid)
@@ -26,7 +26,7 @@ extension MethodRegistry {
             ).created
         }
         register("virtio_blk_emulation_device_attach") { parameters in
-            let defaults = try context.defaults(parameters)
+            let defaults = try context.controllerDefaults(parameters)
             let function = try await context.createPlugged(
                 try FunctionRequest(parameters, kind: .virtioBlk))
             context.defaults.set(defaults, for: function.vuid)
@@ -164,7 +164,7 @@ extension StorageContext {
 
 extension FunctionIdentity.Kind {
     /// How names of methods begin.
-    fileprivate var prefix: String {
+    var prefix: String {
         switch self {
         case .virtioBlk: "virtio_blk"
         case .nvme: "nvme"

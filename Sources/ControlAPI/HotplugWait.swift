@@ -48,8 +48,12 @@ extension StorageContext {
                     ErrorNumber.timedOut,
                     "function \(vuid) is still \(state) after \(hotplugLimit); \(goal.cure)")
             }
-            // Cancelled with the call: then the next turn answers or gives up at once.
-            try? await Task.sleep(for: .milliseconds(20))
+            do {
+                try await Task.sleep(for: .milliseconds(20))
+            } catch {
+                throw ControllerError(
+                    ErrorNumber.canceled, "nobody waits for function \(vuid) any more")
+            }
         }
     }
 }

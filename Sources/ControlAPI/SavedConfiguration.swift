@@ -36,27 +36,22 @@ extension StorageContext {
             ["method": "spdk_bdev_create", "params": ["bdev_name": .string(name)]]
         }
         let all = await controllers.all
-        let tree = hasVFs(all) ? try? await functions() : nil
+        let tree = try? await functions()
+        let isForgetful = manager.isVolatile
+        if let tree, isForgetful { calls += tree.savedHotplugFunctions }
         let pools = tree.map { reassignedPools(all, $0) } ?? []
         for controller in all {
+            let name = JSONValue.string(controller.options.name)
             calls.append(
-                [
-                    "method": "virtio_blk_controller_create",
-                    "params": .object(await controller.savedParams(tree)),
-                ])
+                call("virtio_blk_controller_create", await controller.savedParams(tree)))
             if pools.contains(controller.options.vuid) {
-                calls.append(
-                    [
-                        "method": "virtio_blk_controller_vfs_msix_reclaim",
-                        "params": ["ctrl_id": .string(controller.options.name)],
-                    ])
+                calls.append(call("virtio_blk_controller_vfs_msix_reclaim", ["ctrl_id": name]))
+            }
+            if isForgetful, tree?[controller.options.vuid]?.isPluggedAtRunTime == true {
+                calls.append(call("virtio_blk_controller_hotplug", ["ctrl_id": name]))
             }
         }
         return calls.isEmpty ? nil : calls
-    }
-
-    private func hasVFs(_ controllers: [VirtioBlkController]) -> Bool {
-        controllers.contains { $0.identity.vfIndex != nil }
     }
 
     /// PFs whose pools are to be filled again before their VFs take from them. Hardware that stays
@@ -69,6 +64,29 @@ extension StorageContext {
             controllers.compactMap { controller in
                 controller.options.vectorCount == nil ? nil : controller.identity.pfVUID
             })
+    }
+}
+
+private func call(_ method: String, _ params: JSONObject) -> JSONValue {
+    ["method": .string(method), "params": .object(params)]
+}
+
+extension FunctionTree {
+    /// What creates the hot-plug PFs again, in the order of their slots: their VUIDs follow from it
+    /// when no slot is left out.
+    fileprivate var savedHotplugFunctions: [JSONValue] {
+        all.filter { $0.hotplugState != nil }.map { function in
+            call(
+                "\(function.identity.kind.prefix)_function_create",
+                ["num_msix": JSONValue(function.identity.vectorCount)])
+        }
+    }
+}
+
+extension FunctionListing {
+    /// Whether it was shown to the host by a call.
+    fileprivate var isPluggedAtRunTime: Bool {
+        hotplugState == .powerOn || hotplugState == .plugging
     }
 }
 

@@ -1,5 +1,6 @@
 """Functions that come and go while services and virtual machines do."""
 
+import json
 import signal
 import subprocess
 import time
@@ -92,6 +93,20 @@ class Survival(Plugged):
                 snap.spdk("bdev_malloc_create -b Malloc0 16 512")
             snap.snap(CREATE)
             perf(listed["host_socket"], "--verify", 100, "--queues", 2, "--seconds", 0.1)
+
+
+    def test_a_saved_configuration_rebuilds_an_embedded_card(self):
+        snap = self.service()
+        self.prepare(snap)
+        snap.snap("nvme_function_create --num_msix 7")
+        snap.snap("virtio_blk_controller_modify -c H --num_msix 12")
+        snap.snap("virtio_blk_controller_hotplug -c H --wait_for_done")
+        before, saved = functions(snap), snap.spdk("save_config -i -1")
+        snap.stop()
+        (self.folder / "saved.json").write_text(json.dumps(saved))
+        snap = self.keep(Service(self.folder))
+        snap.spdk(f"load_config -j {self.folder}/saved.json")
+        self.assertEqual(functions(snap), before)
 
 
 class Refused(Plugged):
