@@ -196,8 +196,8 @@ enum SchemaText {
         roller_vfs_msix_reclaim","mask":"runtime","params":[{"name":"ctrl_id","type":"str","re\#
         quired":true}]},{"name":"softsnap_msix_plan","mask":"runtime","params":[{"name":"ctrl_\#
         id","type":"str"},{"name":"vuid","type":"str"},{"name":"pf_id","type":"u32"},{"name":"\#
-        vfs","type":"u32s","min":2,"max":65535,"max_count":4096},{"name":"count","type":"u32",\#
-        "min":1,"max":4096},{"name":"num_msix","type":"u32","min":2,"max":65535}]}]}
+        vfs","type":"u32s","min":2,"max":2048,"max_count":4096},{"name":"count","type":"u32","\#
+        min":1,"max":4096},{"name":"num_msix","type":"u32","min":2,"max":2048}]}]}
         """#,
         #"""
         {"family":"spdk","methods":[{"name":"notify_get_types","mask":"runtime","params_error"\#
