@@ -72,8 +72,8 @@ let package = Package(
         module(
             "SoftDPU",
             [
-                "Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "VhostUser", "Card",
-                logging,
+                "Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "Firmware",
+                "DeviceResources", "VhostUser", "Card", logging,
             ]),
         module(
             "Emulation",

@@ -24,7 +24,7 @@ extension FirmwareConfiguration {
         let definition = parameter.definition
         if !unmetRequirements(of: parameter, port: port).isEmpty {
             if let value = definition.ignoredValue { return value }
-            return choice(definition, for: definition.standard, port)
+            return choice(definition, for: definition.defaultValue, port)
         }
         return choice(definition, for: self[parameter, port], port)
     }
@@ -60,7 +60,7 @@ extension FirmwareConfiguration {
             let definition = parameter.definition
             let value = self[parameter, port]
             let isOn = definition.kind == .boolean && value != definition.ignoredValue ?? value
-            guard value != definition.standard || isOn else { return nil }
+            guard value != definition.defaultValue || isOn else { return nil }
             let unmet = unmetRequirements(of: parameter, port: port)
             guard !unmet.isEmpty else { return nil }
             return Ignored(
@@ -74,13 +74,24 @@ extension FirmwareConfiguration {
         1 << Int(effective(.pfSubfunctionBARSize, port: port))
     }
 
+    /// For refusals: what decides the BAR of an SF of `port`, as it is, and how to enlarge it.
+    public func subfunctionBARAdvice(for port: CardPort) -> String {
+        let deciding: [FirmwareParameter] = [
+            .pfBAR2Enable, .perPFSubfunctions, .pfSubfunctionCount, .pfSubfunctionBARSize,
+        ]
+        let current = deciding.map { "\($0)=\($0.definition.text(of: self[$0, port]))" }
+        return "now \(current.joined(separator: " ")); run: softdpu mlxconfig -d "
+            + "0000:03:00.\(port.rawValue) set PF_BAR2_ENABLE=0 PER_PF_NUM_SF=1 PF_TOTAL_SF=236 "
+            + "PF_SF_BAR_SIZE=10, then a cold power cycle: softdpu power-cycle"
+    }
+
     /// Hot-plugged PFs that fit: the switch's ports but the one of the static PFs; 0 without one.
     public var hotplugPFCount: Int { max(0, Int(effective(.pciSwitchPortCount)) - 1) }
 
     public var isSRIOVEnabled: Bool { effective(.sriovEnable) == 1 }
 
     /// The static functions of one protocol. Counts are 0 while its emulation is off.
-    public struct Emulation: Sendable, Equatable {
+    public struct StaticFunctions: Sendable, Equatable {
         public var pfCount: Int
         /// VFs of each PF; 0 without SR-IOV.
         public var vfCount: Int
@@ -99,8 +110,8 @@ extension FirmwareConfiguration {
         public var subsystemID: UInt16
     }
 
-    public var virtioBlk: Emulation {
-        Emulation(
+    public var virtioBlk: StaticFunctions {
+        StaticFunctions(
             pfCount: Int(effective(.virtioBlkPFCount)), vfCount: Int(effective(.virtioBlkVFCount)),
             pfVectorCount: Int(effective(.virtioBlkVectorCount)),
             vfVectorCount: Int(effective(.virtioBlkVFVectorCount)),
@@ -113,8 +124,8 @@ extension FirmwareConfiguration {
                 subsystemID: UInt16(effective(.virtioBlkSubsystemID))))
     }
 
-    public var nvme: Emulation {
-        Emulation(
+    public var nvme: StaticFunctions {
+        StaticFunctions(
             pfCount: Int(effective(.nvmePFCount)), vfCount: Int(effective(.nvmeVFCount)),
             pfVectorCount: Int(effective(.nvmeVectorCount)),
             vfVectorCount: Int(effective(.nvmeVFVectorCount)),

@@ -1,16 +1,16 @@
-/// The settings of both ports. A parameter that nobody has set holds its standard value.
+/// The settings of both ports. A parameter that nobody has set holds its default.
 public struct FirmwareConfiguration: Sendable, Equatable {
-    /// Holds what differs from the standard, so that equal configurations are equal values.
+    /// Holds what differs from the default, so that equal configurations are equal values.
     private var values: [CardPort: [FirmwareParameter: UInt64]] = [:]
 
     public init() {}
 
     /// The value as set, whether or not it counts (`effective` says what counts).
     public subscript(parameter: FirmwareParameter, port: CardPort = .first) -> UInt64 {
-        values[port]?[parameter] ?? parameter.definition.standard
+        values[port]?[parameter] ?? parameter.definition.defaultValue
     }
 
-    /// The parameters of `port` that differ from the standard, in the order of the table.
+    /// The parameters of `port` that differ from the default, in the order of the table.
     public func changes(of port: CardPort) -> [(parameter: FirmwareParameter, value: UInt64)] {
         let set = values[port] ?? [:]
         return FirmwareParameter.allCases.compactMap { parameter in
@@ -24,7 +24,7 @@ public struct FirmwareConfiguration: Sendable, Equatable {
         precondition(definition.contains(value), "a value was not checked")
         let ports = definition.scope == .card ? CardPort.allCases : [port]
         for port in ports {
-            values[port, default: [:]][parameter] = value == definition.standard ? nil : value
+            values[port, default: [:]][parameter] = value == definition.defaultValue ? nil : value
             if values[port]?.isEmpty == true { values[port] = nil }
         }
     }
@@ -41,10 +41,18 @@ public struct FirmwareConfiguration: Sendable, Equatable {
         self = changed
     }
 
-    /// Back to the standard: `parameters` of `port`, or all of it when there are none.
-    mutating func reset(_ parameters: [FirmwareParameter], of port: CardPort) {
+    /// Back to the defaults: `parameters` of `port`, or all of it when there are none.
+    mutating func reset(
+        _ parameters: [FirmwareParameter], of port: CardPort
+    ) throws(FirmwareError) {
         let chosen = parameters.isEmpty ? FirmwareParameter.allCases : parameters
-        for parameter in chosen { set(parameter, to: parameter.definition.standard, on: port) }
+        var changed = self
+        for parameter in chosen {
+            changed.set(parameter, to: parameter.definition.defaultValue, on: port)
+        }
+        // A default may switch on what kept another parameter ignored.
+        try changed.checkVirtualFunctionTotal()
+        self = changed
     }
 
     /// VFs that a card with an emulated PCIe switch can have in total (SNAP 4.1 manual).

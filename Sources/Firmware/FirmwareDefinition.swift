@@ -43,22 +43,22 @@ public struct FirmwareDefinition: Sendable {
     }
 
     public let kind: Kind
-    public let standard: UInt64
+    public let defaultValue: UInt64
     public let unit: String
     public let meaning: String
     public let scope: Scope
     public let requirements: [Requirement]
-    /// The value in effect while a requirement is not met; nil: the standard value.
+    /// The value in effect while a requirement is not met; nil: the default.
     public let ignoredValue: UInt64?
     public let choiceForZero: DeviceChoice?
 
     init(
-        _ kind: Kind, standard: UInt64 = 0, unit: String = "", scope: Scope = .card,
+        _ kind: Kind, default defaultValue: UInt64 = 0, unit: String = "", scope: Scope = .card,
         needs requirements: [Requirement] = [], ignored: UInt64? = nil,
         zero choiceForZero: DeviceChoice? = nil, _ meaning: String
     ) {
         self.kind = kind
-        self.standard = standard
+        self.defaultValue = defaultValue
         self.unit = unit
         self.scope = scope
         self.requirements = requirements

@@ -40,7 +40,18 @@ extension FirmwareError: CustomStringConvertible {
                 } ?? "start from the defaults: rm \(path)")
         case .locked(let path):
             "another process has been holding \(path); end it, then try again"
-        case .system(let error): "\(error)"
+        case .system(let error): "\(error)" + Self.cure(of: error)
+        }
+    }
+
+    private static func cure(of error: SystemError) -> String {
+        switch error.code {
+        case ErrorNumber.accessDenied, ErrorNumber.notPermitted, ErrorNumber.readOnly:
+            "; run as the owner of the state directory, or name another with --state"
+        case ErrorNumber.noEntry:
+            "; make the parent of the state directory, or name another with --state"
+        case ErrorNumber.noSpace: "; free some space there"
+        default: ""
         }
     }
 }

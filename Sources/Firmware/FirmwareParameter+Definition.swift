@@ -1,6 +1,6 @@
 /// The table of parameters (reference: mlxconfig's own descriptions and the SNAP manuals).
 ///
-/// Standards are those of a card that a user of a software DPU wants to find: one static virtio-blk
+/// Defaults are those of a card that a user of a software DPU wants to find: one static virtio-blk
 /// PF works out of the box, and nothing else is on (no NVMe, no SR-IOV, no PCIe switch). The SF and
 /// BAR parameters stand as on the card on which the limit of 32 queue pairs was reported, so
 /// `PF_SF_BAR_SIZE` alone changes nothing.
@@ -27,7 +27,7 @@ extension FirmwareParameter {
         switch self {
         case .internalCPUModel:
             .init(
-                .enumeration(["SEPARATED_HOST", "EMBEDDED_CPU"]), standard: 1,
+                .enumeration(["SEPARATED_HOST", "EMBEDDED_CPU"]), default: 1,
                 "who owns the card; storage emulation needs EMBEDDED_CPU")
         case .internalCPUOffloadEngine:
             .init(
@@ -38,7 +38,7 @@ extension FirmwareParameter {
         case .pciSwitchPortCount:
             // One downstream port carries all static PFs, the others one hot-plugged PF each.
             .init(
-                .integer([0...0, 2...32]), standard: 16, unit: "ports",
+                .integer([0...0, 2...32]), default: 16, unit: "ports",
                 needs: [.equals(.pciSwitchEnable, 1)], ignored: 0,
                 "downstream ports; one is taken by the static PFs")
         case .romNVMeX86, .romNVMeARM:
@@ -61,14 +61,14 @@ extension FirmwareParameter {
             .init(
                 .integer([0...127]), unit: "VFs", needs: [sriov], ignored: 0,
                 "network VFs of each PF")
-        case .pfVectorCountIsValid: .init(.boolean, standard: 1, "whether NUM_PF_MSIX counts")
+        case .pfVectorCountIsValid: .init(.boolean, default: 1, "whether NUM_PF_MSIX counts")
         case .pfVectorCount:
             .init(
-                .integer([0...1023]), standard: 63, unit: "vectors",
+                .integer([0...1023]), default: 63, unit: "vectors",
                 needs: [.equals(.pfVectorCountIsValid, 1)], "vectors and event queues of a PF")
         case .vfVectorCount:
             .init(
-                .integer([0...1023]), standard: 11, unit: "vectors", needs: [sriov],
+                .integer([0...1023]), default: 11, unit: "vectors", needs: [sriov],
                 "vectors and event queues of a network VF")
         case .perPFVectorCountIsValid:
             .init(
@@ -76,7 +76,7 @@ extension FirmwareParameter {
                 "whether PF_NUM_PF_MSIX counts")
         case .perPFVectorCount:
             .init(
-                .integer([0...4095]), standard: 63, unit: "vectors", scope: .port,
+                .integer([0...4095]), default: 63, unit: "vectors", scope: .port,
                 needs: [
                     .equals(.perPFVectorCountIsValid, 1), .equals(.pfVectorCountIsValid, 0),
                 ], "vectors and event queues of this PF")
@@ -95,7 +95,7 @@ extension FirmwareParameter {
         case .nvmePFCount:
             // Documented as 0 to 4; the field has 8 bits, and software has no reason for 4.
             .init(
-                .integer([0...64]), standard: 1, unit: "PFs", needs: [enabled], ignored: 0,
+                .integer([0...64]), default: 1, unit: "PFs", needs: [enabled], ignored: 0,
                 "static NVMe PFs; 0 is legal with hot plug only")
         case .nvmeVFCount:
             .init(
@@ -126,12 +126,12 @@ extension FirmwareParameter {
         return switch self {
         case .virtioBlkEnable:
             .init(
-                .boolean, standard: 1, needs: [.equals(.internalCPUModel, 1)], ignored: 0,
+                .boolean, default: 1, needs: [.equals(.internalCPUModel, 1)], ignored: 0,
                 "static virtio-blk functions")
         case .virtioBlkPFCount:
             // Documented as 0 to 4; the field has 8 bits, and software has no reason for 4.
             .init(
-                .integer([0...64]), standard: 1, unit: "PFs", needs: [enabled], ignored: 0,
+                .integer([0...64]), default: 1, unit: "PFs", needs: [enabled], ignored: 0,
                 "static virtio-blk PFs; 0 is legal with hot plug only")
         case .virtioBlkVFCount:
             .init(
@@ -164,7 +164,7 @@ extension FirmwareParameter {
     private func identityDefinition(
         _ enabled: FirmwareDefinition.Requirement
     ) -> FirmwareDefinition {
-        let (last, standard, meaning): (UInt64, UInt64, String) =
+        let (last, defaultValue, meaning): (UInt64, UInt64, String) =
             switch self {
             case .nvmeVendorID: (0xFFFF, 0x15B3, "PCI vendor")
             case .nvmeDeviceID: (0xFFFF, 0x6001, "PCI device")
@@ -179,14 +179,14 @@ extension FirmwareParameter {
             case .nvmeSubsystemVendorID: (0xFFFF, 0, "PCI subsystem vendor")
             default: (0xFFFF, 0, "PCI subsystem")
             }
-        return .init(.integer([0...last]), standard: standard, needs: [enabled], meaning)
+        return .init(.integer([0...last]), default: defaultValue, needs: [enabled], meaning)
     }
 
     private var barDefinition: FirmwareDefinition {
         switch self {
         case .pfBAR2Enable:
             .init(
-                .boolean, standard: 1, scope: .port,
+                .boolean, default: 1, scope: .port,
                 "1: a BAR2 of fixed size on external host PFs; 0: as PER_PF_NUM_SF says")
         case .perPFSubfunctions:
             .init(
@@ -207,10 +207,10 @@ extension FirmwareParameter {
                 ], zero: .value(8), "BAR of one SF")
         case .pfLogBARSize:
             .init(
-                .logarithm([0...10]), standard: 5, unit: "MiB", "register BAR of a PF, not of SFs")
+                .logarithm([0...10]), default: 5, unit: "MiB", "register BAR of a PF, not of SFs")
         case .vfLogBARSize:
             .init(
-                .logarithm([0...10]), standard: 1, unit: "MiB", "register BAR of a VF, not of SFs")
+                .logarithm([0...10]), default: 1, unit: "MiB", "register BAR of a VF, not of SFs")
         default:
             .init(
                 .enumeration(["DEVICE_DEFAULT", "ALIGN_4KB", "ALIGN_64KB"]),

@@ -1,3 +1,5 @@
+internal import Platform
+
 /// What the card runs with, and what it will run with after the next cold power cycle.
 public struct FirmwareState: Sendable, Equatable {
     public internal(set) var current: FirmwareConfiguration
@@ -6,6 +8,15 @@ public struct FirmwareState: Sendable, Equatable {
     public init() {
         current = FirmwareConfiguration()
         next = FirmwareConfiguration()
+    }
+
+    /// The state after all of `assignments` are set on `port` for the next boot.
+    public func setting(
+        _ assignments: [FirmwareAssignment], on port: CardPort
+    ) throws(FirmwareError) -> FirmwareState {
+        var changed = self
+        try changed.next.apply(assignments, to: port)
+        return changed
     }
 
     /// The parameters of `port` that wait for a cold power cycle.
@@ -21,7 +32,7 @@ public struct FirmwareState: Sendable, Equatable {
 ///     next 0 PF_TOTAL_SF 236
 ///     checksum 0123456789abcdef
 ///
-/// One line for each value that differs from the standard. The last line is the FNV-1a hash of all
+/// One line for each value that differs from the default. The last line is the FNV-1a hash of all
 /// bytes before it. A text is taken only when it is, byte for byte, what `encoded` would write.
 extension FirmwareState {
     static let heading = "softsnap-firmware 1"
@@ -35,7 +46,7 @@ extension FirmwareState {
                 }
             }
         }
-        text += "checksum \(Self.hash(Array(text.utf8)))\n"
+        text += "checksum \(Checksum.text(text.utf8))\n"
         return Array(text.utf8)
     }
 
@@ -48,13 +59,17 @@ extension FirmwareState {
         self.init()
         let lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
         guard let heading = lines.first, heading.elementsEqual(Self.heading.utf8) else {
-            throw Damage(reason: "it does not begin with \"\(Self.heading)\"")
+            let found = String(decoding: lines.first ?? [], as: UTF8.self)
+            throw Damage(
+                reason: found.hasPrefix("softsnap-firmware ") && found.utf8.count < 40
+                    ? "it is of version \(found.dropFirst(18)) and this program reads version 1"
+                    : "it does not begin with \"\(Self.heading)\"")
         }
         guard lines.count >= 3, lines[lines.count - 1].isEmpty else {
             throw Damage(reason: "it ends too early")
         }
         let end = lines[lines.count - 2].startIndex
-        let sum = "checksum " + Self.hash(Array(bytes[..<end]))
+        let sum = "checksum " + Checksum.text(bytes[..<end])
         guard lines[lines.count - 2].elementsEqual(sum.utf8) else {
             throw Damage(reason: "its checksum is wrong")
         }
@@ -78,12 +93,5 @@ extension FirmwareState {
         case "next": next.set(parameter, to: value, on: port)
         default: throw Damage(reason: "\"\(words[0])\" is neither current nor next")
         }
-    }
-
-    static func hash(_ bytes: [UInt8]) -> String {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        let digits = String(hash, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
     }
 }

@@ -35,19 +35,16 @@ public struct FirmwareStore: Sendable {
         self.lockWaitNanoseconds = lockWaitNanoseconds
     }
 
-    /// The state as of now; the standard one when nothing has ever been set. A change that another
+    /// The state as of now; the default one when nothing has ever been set. A change that another
     /// process was killed in may show here and still be lost with the power.
     public func state() throws(FirmwareError) -> FirmwareState {
         guard let bytes = try read(Self.fileName) else {
-            // A change never leaves the directory without the file.
-            if try read(Self.lastName) != nil { throw damaged("it is missing") }
-            return FirmwareState()
+            if try read(Self.lastName) == nil { return FirmwareState() }
+            // Both may have been made since. If not, it was taken away: no change does that.
+            guard let again = try read(Self.fileName) else { throw damaged("it is missing") }
+            return try decode(again)
         }
-        do throws(FirmwareState.Damage) {
-            return try FirmwareState(decoding: bytes)
-        } catch {
-            throw damaged(error.reason)
-        }
+        return try decode(bytes)
     }
 
     /// Sets what `port` boots with next: all of `assignments` (`KEY=VALUE`), or none when one is
@@ -58,11 +55,11 @@ public struct FirmwareStore: Sendable {
     ) throws(FirmwareError) -> FirmwareState {
         let checked = try FirmwareAssignment.list(assignments)
         return try change { (state) throws(FirmwareError) in
-            try state.next.apply(checked, to: port)
+            state = try state.setting(checked, on: port)
         }
     }
 
-    /// Back to the standard at the next boot: `keys`, or all parameters when there are none.
+    /// Back to the defaults at the next boot: `keys`, or all parameters when there are none.
     @discardableResult
     public func reset(
         _ port: CardPort, _ keys: [String] = []
@@ -70,7 +67,7 @@ public struct FirmwareStore: Sendable {
         var parameters: [FirmwareParameter] = []
         for key in keys { parameters.append(try FirmwareParameter(named: key)) }
         return try change { (state) throws(FirmwareError) in
-            state.next.reset(parameters, of: port)
+            try state.next.reset(parameters, of: port)
         }
     }
 
@@ -108,28 +105,30 @@ public struct FirmwareStore: Sendable {
             if new == old { return try directory.syncEntries() }
             // Not before the first change: `.last` without the file beside it means damage.
             if try directory.contents(of: Self.fileName) != nil {
-                try replace(Self.lastName, by: old.encoded())
+                try directory.replace(
+                    Self.lastName, by: old.encoded(), through: Self.temporaryName)
             }
-            try replace(Self.fileName, by: new.encoded())
+            try directory.replace(
+                Self.fileName, by: new.encoded(), through: Self.temporaryName)
         } catch {
             throw .system(error)
         }
-    }
-
-    /// The temporary file's bytes are on the medium before its name changes, and the new name
-    /// before anything else happens.
-    private func replace(_ name: String, by bytes: [UInt8]) throws(SystemError) {
-        try directory.write(bytes, to: Self.temporaryName)
-        try directory.sync(Self.temporaryName)
-        try directory.rename(Self.temporaryName, to: name)
-        try directory.syncEntries()
     }
 
     private func read(_ name: String) throws(FirmwareError) -> [UInt8]? {
         do throws(SystemError) {
             return try directory.contents(of: name)
         } catch {
-            throw .system(error)
+            throw error.code == ErrorNumber.fileTooLarge
+                ? damaged("it is larger than \(DiskDirectory.byteLimit) bytes") : .system(error)
+        }
+    }
+
+    private func decode(_ bytes: [UInt8]) throws(FirmwareError) -> FirmwareState {
+        do throws(FirmwareState.Damage) {
+            return try FirmwareState(decoding: bytes)
+        } catch {
+            throw damaged(error.reason)
         }
     }
 

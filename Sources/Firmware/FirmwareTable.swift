@@ -30,12 +30,13 @@ public struct FirmwareTable: Sendable {
         for parameter in chosen {
             let next = state.next[parameter, port]
             let current = state.current[parameter, port]
-            let standard = parameter.definition.standard
-            let differs = isExtended && (next != standard || next != current)
+            let defaultValue = parameter.definition.defaultValue
+            let differs = isExtended && (next != defaultValue || next != current)
             isMarked = isMarked || differs
             lines.append(
                 row(
-                    parameter, isExtended ? [standard, current, next] : [next], isMarked: differs,
+                    parameter, isExtended ? [defaultValue, current, next] : [next],
+                    isMarked: differs,
                     width: isExtended ? 23 : 20))
         }
         if isMarked {

@@ -91,12 +91,10 @@ public struct FunctionMemory: Sendable {
     /// The area's `features` word, which the specification leaves to us.
     private static let runOffset = 0
 
-    /// FNV-1a of the header with its checksum field zero.
+    /// Of the header with its checksum field zero.
     private static func checksum(of header: function_memory_header) -> UInt64 {
         var header = header
         header.checksum = 0
-        return ByteLayout.bytes(of: header).reduce(0xCBF2_9CE4_8422_2325) { hash, byte in
-            (hash ^ UInt64(byte)) &* 0x100_0000_01B3
-        }
+        return Checksum.fnv1a(ByteLayout.bytes(of: header))
     }
 }

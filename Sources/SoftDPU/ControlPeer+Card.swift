@@ -26,7 +26,7 @@ extension ControlPeer {
                     ErrorNumber.notSupported,
                     "this software DPU lives in its service; restart the service instead")
             }
-            core.powerCycle(core.inventory.card, then: done)
+            core.powerCycle(then: done)
         default: return false
         }
         return true

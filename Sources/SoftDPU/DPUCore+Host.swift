@@ -93,11 +93,13 @@ extension DPUCore {
 
     /// The card loses its power and comes back with another configuration: every host and every
     /// service is cut off, hot-plug functions and vector assignments are gone.
-    func powerCycle(_ configuration: CardConfiguration, then done: @escaping Done) {
+    func powerCycle(then done: @escaping Done) {
         log.notice("event=power_cycle")
         resetAll("power_cycle") { [self] in
-            restart(configuration)
-            done(.success([]))
+            do throws(HardwareError) {
+                try restart()
+                done(.success([]))
+            } catch { done(.failure(error)) }
         }
     }
 }

@@ -1,4 +1,6 @@
 internal import Card
+internal import DeviceResources
+internal import Firmware
 internal import Hardware
 internal import JSONRPC
 internal import Logging
@@ -11,7 +13,11 @@ final class DPUCore {
     let context: EventLoop.Context
     let log: Logger
     private let lock: SharedLock
+    private let store: CardStore
     private(set) var card: Card
+    private(set) var firmware: FirmwareConfiguration
+    /// What the RDMA devices can really give, by name.
+    private(set) var devices: [String: RDMADeviceResources] = [:]
     /// Functions that have had a controller, by VUID.
     private(set) var emulated: [String: EmulatedFunction] = [:]
     private var peers: [ObjectIdentifier: ControlPeer] = [:]
@@ -24,12 +30,18 @@ final class DPUCore {
     private var listener: SharedDescriptor?
     private var listenerToken: UInt64 = 0
 
-    init(_ inventory: Inventory, lock: SharedLock, context: EventLoop.Context, log: Logger) {
+    init(
+        _ inventory: Inventory, _ store: CardStore, _ boot: CardStore.Boot, lock: SharedLock,
+        context: EventLoop.Context, log: Logger
+    ) {
         self.inventory = inventory
+        self.store = store
         self.lock = lock
         self.context = context
         self.log = log
-        card = Card(inventory.card)
+        card = boot.card
+        firmware = boot.firmware
+        devices = Self.devices(inventory, boot.firmware)
     }
 
     func shutDown() {
@@ -79,8 +91,20 @@ final class DPUCore {
     ) throws(HardwareError) -> T {
         var changed = card
         let result = try change(&changed)
+        if changed.snapshot != card.snapshot { try store.save(changed) }
         card = changed
         return result
+    }
+
+    /// Notes what has happened already: it cannot be refused, so a state that cannot be written is
+    /// logged, and written with the next change.
+    private func note(_ change: (inout Card) -> Void) {
+        let before = card.snapshot
+        change(&card)
+        if card.snapshot == before { return }
+        do {
+            try store.save(card)
+        } catch { log.error("event=card_not_saved reason=\"\(error)\"") }
     }
 
     func identity(_ vuid: String) throws(HardwareError) -> FunctionIdentity {
@@ -120,7 +144,7 @@ final class DPUCore {
                 try card.setVectors(vuid, count: vectors)
             }
         }
-        card.setController(offer.controller, of: vuid)
+        note { $0.setController(offer.controller, of: vuid) }
         return grant
     }
 
@@ -128,7 +152,7 @@ final class DPUCore {
     func close(lease: UInt64, of peer: ControlPeer, releasesVectors: Bool) {
         guard let function = function(lease: lease, of: peer) else { return }
         function.close()
-        if releasesVectors { card.releaseVectors(function.vuid) }
+        if releasesVectors { note { $0.releaseVectors(function.vuid) } }
     }
 
     func function(lease: UInt64, of peer: ControlPeer) -> EmulatedFunction? {
@@ -139,7 +163,7 @@ final class DPUCore {
     /// A function's lease has ended, in whichever way.
     func leaseEnded(_ lease: UInt64, of function: EmulatedFunction) {
         leases[lease] = nil
-        card.setController(nil, of: function.vuid)
+        note { $0.setController(nil, of: function.vuid) }
     }
 
     func removeEmulated(_ vuid: String) -> EmulatedFunction? {
@@ -148,18 +172,30 @@ final class DPUCore {
 
     /// A new card in the place of the old one. Services that were connected are gone with it, but
     /// what they have under way in their files is not: every function waits for them.
-    func restart(_ configuration: CardConfiguration) {
+    func restart() throws(HardwareError) {
+        let boot = try store.coldBoot()
         formerHolders += peers.values.map(\.holder)
         for function in emulated.values { function.shutDown() }
         emulated = [:]
         leases = [:]
         memoryFiles = [:]
         for peer in peers.values where !peer.isOperator { forget(peer, reason: "power cycle") }
-        card = Card(configuration)
+        card = boot.card
+        firmware = boot.firmware
+        devices = Self.devices(inventory, boot.firmware)
     }
 
-    func hostConnected(_ vuid: String) { card.hostConnected(vuid) }
-    func hostLeft(_ vuid: String) { card.hostLeft(vuid) }
+    private static func devices(
+        _ inventory: Inventory, _ firmware: FirmwareConfiguration
+    ) -> [String: RDMADeviceResources] {
+        let all = RDMADevice.all(pageSize: inventory.pageSize) { port in
+            firmware.subfunctionBARKiB(of: CardPort(rawValue: port) ?? .first)
+        }
+        return Dictionary(uniqueKeysWithValues: all.map { ($0.name, RDMADeviceResources($0)) })
+    }
+
+    func hostConnected(_ vuid: String) { note { $0.hostConnected(vuid) } }
+    func hostLeft(_ vuid: String) { note { $0.hostLeft(vuid) } }
 
     // --- memory that outlives services ---
 

@@ -1,8 +1,17 @@
 public import Card
+public import DeviceResources
 
 /// Which functions a software DPU has, and where it keeps its sockets.
 public struct Inventory: Sendable {
+    /// The card without a state directory; with one, its serial number.
     public var card = CardConfiguration()
+    /// Directory of the firmware configuration and of what the card keeps; nil keeps nothing.
+    public var stateDirectory: String?
+    /// Static virtio-blk PFs and their VFs, whatever the firmware configuration says.
+    public var virtioBlkPFs: Int?
+    public var virtioBlkVFs: Int?
+    /// Pages of the system that the services run on, as the RDMA devices see them.
+    public var pageSize = RDMADevice.PageSize.kib4
     /// Directory of the `control` and `host` sockets.
     public var runDirectory: String
     /// Mode of the host sockets, and their owner when it is not this process's.

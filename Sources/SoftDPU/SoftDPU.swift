@@ -1,4 +1,4 @@
-internal import Card
+public import Hardware
 public import Logging
 public import Platform
 
@@ -16,20 +16,34 @@ public final class SoftDPU: Sendable {
     }
 
     /// Makes the directories, takes the lock of the run directory and starts the loop.
-    public init(_ inventory: Inventory, log: Logger) throws(SystemError) {
+    ///
+    /// EAGAIN: the run directory is another software DPU's; EINVAL: what the state directory holds
+    /// makes no card.
+    public init(_ inventory: Inventory, log: Logger) throws(HardwareError) {
         self.inventory = inventory
-        if let problem = inventory.card.impossibility {
-            throw SystemError(problem, code: ErrorNumber.invalid)
-        }
-        try FileSystem.makeDirectory(inventory.runDirectory, mode: 0o755)
-        try FileSystem.makeDirectory(inventory.controlDirectory, mode: 0o700)
-        try FileSystem.makeDirectory(inventory.hostDirectory, mode: 0o755)
-        let lock = try FileLock(path: inventory.runDirectory + "/lock")
-        loop = try EventLoop(name: "softdpu")
+        let held: SharedLock
+        do {
+            try FileSystem.makeDirectory(inventory.runDirectory, mode: 0o755)
+            try FileSystem.makeDirectory(inventory.controlDirectory, mode: 0o700)
+            try FileSystem.makeDirectory(inventory.hostDirectory, mode: 0o755)
+            if let state = inventory.stateDirectory {
+                try FileSystem.makeDirectory(state, mode: 0o700)
+            }
+            held = SharedLock(try FileLock(path: inventory.runDirectory + "/lock"))
+            loop = try EventLoop(name: "softdpu")
+        } catch { throw HardwareError(error.code, "\(error)") }
         core = CoreReference()
-        let held = SharedLock(lock)
+        let store = CardStore(inventory)
+        let boot: CardStore.Boot
+        do throws(HardwareError) {
+            boot = try store.boot()
+        } catch {
+            loop.stop()
+            throw error
+        }
         loop.post { [core] context in
-            core.value = DPUCore(inventory, lock: held, context: context, log: log)
+            core.value = DPUCore(
+                inventory, store, boot, lock: held, context: context, log: log)
         }
     }
 
@@ -41,13 +55,15 @@ public final class SoftDPU: Sendable {
     }
 
     /// Lets services of other processes connect to `RUN/control/dpu.sock`.
-    public func listen() throws(SystemError) {
+    public func listen() throws(HardwareError) {
         let path = inventory.controlSocketPath
-        // The run directory is locked: whoever left the socket is gone.
-        if FileSystem.exists(path) { try FileSystem.remove(path) }
-        let listener = SharedDescriptor(try UnixSocket.listen(at: path, .packet))
-        try FileSystem.setMode(path, 0o600)
-        loop.post { [core] _ in core.value?.listen(on: listener) }
+        do {
+            // The run directory is locked: whoever left the socket is gone.
+            if FileSystem.exists(path) { try FileSystem.remove(path) }
+            let listener = SharedDescriptor(try UnixSocket.listen(at: path, .packet))
+            try FileSystem.setMode(path, 0o600)
+            loop.post { [core] _ in core.value?.listen(on: listener) }
+        } catch { throw HardwareError(error.code, "control socket \(path): \(error)") }
     }
 
     /// Ends every link and removes the sockets.

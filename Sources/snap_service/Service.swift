@@ -75,7 +75,7 @@ final class Service: ServiceFacts {
     /// A software DPU of our own. Its run directory lies beside the RPC socket, so a second service
     /// on the same socket is told here.
     private static func embed(_ options: Options, _ log: Logger) throws -> SoftDPU {
-        do {
+        do throws(HardwareError) {
             let dpu = try SoftDPU(options.inventory, log: log)
             // For `softdpu host`, which acts on an embedded DPU as on any other.
             try dpu.listen()

@@ -88,8 +88,10 @@ struct MlxconfigCommand: ParsableCommand {
         let store = state.store
         let lines = try reportingRefusals { () throws(FirmwareError) in
             let assignments = try FirmwareAssignment.list(parameters)
-            return FirmwareTable(try store.state(), port: port, device: device)
-                .comparison(assignments)
+            let before = try store.state()
+            // What is wrong together is refused before the question.
+            _ = try before.setting(assignments, on: port)
+            return FirmwareTable(before, port: port, device: device).comparison(assignments)
         }
         ProcessFacts.say(lines.joined(separator: "\n"))
         try confirm("Apply new Configuration?")

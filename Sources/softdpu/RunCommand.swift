@@ -1,6 +1,7 @@
 internal import ArgumentParser
-internal import Card
 internal import ControlAPI
+internal import DeviceResources
+internal import Hardware
 internal import Logging
 internal import Platform
 internal import SoftDPU
@@ -21,11 +22,23 @@ struct RunCommand: AsyncParsableCommand {
     @Option(name: .customLong("run"), help: "Directory of the sockets; its parent exists.")
     var runDirectory: String
 
-    @Option(name: .customLong("virtio-blk-pfs"), help: "Static virtio-blk PFs.")
-    var virtioBlkCount = 1
+    @Option(
+        name: .customLong("state"),
+        help: "Directory of what the card keeps; DIR/state of the sockets' when left out.")
+    var stateDirectory: String?
 
-    @Option(name: .customLong("virtio-blk-vfs"), help: "VFs of each virtio-blk PF.")
-    var virtioBlkVFCount = 0
+    @Option(
+        name: .customLong("virtio-blk-pfs"),
+        help: "Static virtio-blk PFs, whatever the firmware configuration says.")
+    var virtioBlkPFs: Int?
+
+    @Option(
+        name: .customLong("virtio-blk-vfs"),
+        help: "VFs of each virtio-blk PF, whatever the firmware configuration says.")
+    var virtioBlkVFs: Int?
+
+    @Option(help: "Page size that the RDMA devices see, 4096 or 65536.")
+    var pageSize = 4096
 
     @Option(name: .customLong("host-socket-mode"), help: "Octal mode of the host sockets.")
     var hostSocketMode = "0600"
@@ -43,7 +56,7 @@ struct RunCommand: AsyncParsableCommand {
         LoggingSystem.bootstrap { LineLogHandler(label: $0, thresholds: thresholds) }
         let log = Logger(label: "dpu")
         let inventory = try inventory()
-        do throws(SystemError) {
+        do throws(HardwareError) {
             let dpu = try SoftDPU(inventory, log: log)
             try dpu.listen()
             log.notice("event=ready control=\(dpu.inventory.controlSocketPath)")
@@ -56,7 +69,7 @@ struct RunCommand: AsyncParsableCommand {
         }
     }
 
-    private func explain(_ error: SystemError) -> String {
+    private func explain(_ error: HardwareError) -> String {
         switch error.code {
         case ErrorNumber.again:
             "--run \(runDirectory) is in use by another software DPU; give this one its own"
@@ -68,11 +81,13 @@ struct RunCommand: AsyncParsableCommand {
 
     private func inventory() throws(ValidationError) -> Inventory {
         var inventory = Inventory(runDirectory: runDirectory)
-        inventory.card.virtioBlk.pfCount = virtioBlkCount
-        inventory.card.virtioBlk.vfCount = virtioBlkVFCount
-        if let problem = inventory.card.impossibility {
-            throw ValidationError("--virtio-blk-pfs, --virtio-blk-vfs: \(problem)")
+        inventory.stateDirectory = stateDirectory ?? runDirectory + "/state"
+        inventory.virtioBlkPFs = virtioBlkPFs
+        inventory.virtioBlkVFs = virtioBlkVFs
+        guard let size = RDMADevice.PageSize(rawValue: pageSize) else {
+            throw ValidationError("--page-size \(pageSize) is neither 4096 nor 65536")
         }
+        inventory.pageSize = size
         // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 39 of them.
         guard runDirectory.utf8.count <= 68 else {
             throw ValidationError(

@@ -125,6 +125,13 @@ import Testing
         #expect(resources.usableQueuePairs == 0)
     }
 
+    @Test func `stop the process for a device without a BAR`() async {
+        await #expect(processExitsWith: .failure) {
+            _ = RDMADevice(
+                name: "mlx5_2", kind: .subfunction, port: 0, pageSize: .kib4, barKiB: 0)
+        }
+    }
+
     @Test(arguments: Seed.sample(24)) func `lose and invent nothing`(seed: Seed) throws {
         var seed = seed
         let pageSize: RDMADevice.PageSize = seed.oneIn(2) ? .kib4 : .kib64

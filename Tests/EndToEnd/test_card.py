@@ -126,6 +126,8 @@ class Firmware(Card):
         self.refuse(f"{device} s PF_TOTAL_SF", "is not KEY=VALUE")
         self.refuse(f"{device} s", "set needs KEY=VALUE", 64)
         self.refuse(f"{device} reset NONE", "is no parameter")
+        self.succeed(f"{device} -y s SRIOV_EN=1 PCI_SWITCH_EMULATION_ENABLE=1")
+        self.refuse(f"{device} s VIRTIO_BLK_EMULATION_NUM_VF=251", "set it to 0, or lower")
         self.refuse(f"{device} erase", "is no operation", 64)
         self.refuse("mlxconfig -d mlx5_7 q", "the devices are /dev/mst/mt41692_pciconf0")
         before = self.files()

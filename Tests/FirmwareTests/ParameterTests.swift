@@ -3,12 +3,12 @@ import Testing
 @testable import Firmware
 
 @Suite struct `Firmware parameters` {
-    @Test func `are named once and standard within their range`() {
+    @Test func `are named once and default to a value of their range`() {
         #expect(Set(FirmwareParameter.allCases.map(\.name)).count == 50)
         #expect(FirmwareParameter.allCases.count == 50)
         for parameter in FirmwareParameter.allCases {
             let definition = parameter.definition
-            #expect(definition.contains(definition.standard), "\(parameter)")
+            #expect(definition.contains(definition.defaultValue), "\(parameter)")
             #expect(!definition.meaning.isEmpty)
             if let ignored = definition.ignoredValue { #expect(definition.contains(ignored)) }
             for requirement in definition.requirements {
@@ -213,6 +213,33 @@ import Testing
                 == "251 virtio-blk VFs and 0 NVMe VFs are more than the 250 that "
                 + "PCI_SWITCH_EMULATION_ENABLE=1 leaves room for; set it to 0, or lower "
                 + "VIRTIO_BLK_EMULATION_NUM_VF or NVME_EMULATION_NUM_VF")
+    }
+
+    @Test func `advises on the BAR of subfunctions`() throws {
+        #expect(
+            try configuration("PF_SF_BAR_SIZE=9").subfunctionBARAdvice(for: .first)
+                == "now PF_BAR2_ENABLE=True(1) PER_PF_NUM_SF=False(0) PF_TOTAL_SF=0 "
+                + "PF_SF_BAR_SIZE=9; run: softdpu mlxconfig -d 0000:03:00.0 set PF_BAR2_ENABLE=0 "
+                + "PER_PF_NUM_SF=1 PF_TOTAL_SF=236 PF_SF_BAR_SIZE=10, then a cold power cycle: "
+                + "softdpu power-cycle")
+    }
+
+    @Test func `stops the process when a value was not checked`() async {
+        await #expect(processExitsWith: .failure) {
+            var configuration = FirmwareConfiguration()
+            configuration.set(.sriovEnable, to: 2, on: .first)
+        }
+    }
+
+    @Test func `checks the VFs also when a reset puts them in force`() throws {
+        var set = try configuration(
+            "INTERNAL_CPU_MODEL=0", "SRIOV_EN=1", "VIRTIO_BLK_EMULATION_NUM_VF=251",
+            "PCI_SWITCH_EMULATION_ENABLE=1")
+        let before = set
+        #expect(throws: FirmwareError.self) { try set.reset([.internalCPUModel], of: .first) }
+        #expect(set == before)
+        try set.reset([], of: .first)
+        #expect(set == FirmwareConfiguration())
     }
 
     @Test func `keeps the card's parameters equal on both ports`() throws {

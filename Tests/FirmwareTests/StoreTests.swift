@@ -31,7 +31,7 @@ final class ScratchDirectory {
 }
 
 @Suite struct `Firmware store` {
-    @Test func `starts with the standard state and makes no file for it`() throws {
+    @Test func `starts with the default state and makes no file for it`() throws {
         let scratch = ScratchDirectory()
         #expect(try scratch.store.state() == FirmwareState())
         #expect(!FileSystem.exists(scratch.path))
@@ -134,6 +134,41 @@ final class ScratchDirectory {
         #expect(throws: FirmwareState.Damage.self) { try FirmwareState(decoding: good + good) }
     }
 
+    @Test(arguments: Seed.sample(64)) func `finds damage of any kind`(seed: Seed) throws {
+        var seed = seed
+        var state = FirmwareState()
+        for port in CardPort.allCases {
+            let value = seed.pick(0...65535)
+            try state.next.apply([FirmwareAssignment("PF_TOTAL_SF=\(value)")], to: port)
+        }
+        let good = state.encoded()
+        for _ in 0..<200 {
+            var bad = good
+            for _ in 0...seed.pick(0...3) {
+                let start = seed.pick(0...bad.count)
+                let end = seed.pick(start...min(bad.count, start + 16))
+                let part = (0..<seed.pick(0...16)).map { _ in UInt8(seed.pick(0...255)) }
+                bad.replaceSubrange(start..<end, with: part)
+            }
+            let found = try? FirmwareState(decoding: bad)
+            #expect(found == nil || found == state && bad == good)
+        }
+    }
+
+    @Test func `says when a file is of another version or far too large`() throws {
+        let scratch = ScratchDirectory()
+        try scratch.store.powerCycle()
+        try scratch.store.set(.first, ["SRIOV_EN=1"])
+        for (bytes, reason) in [
+            (Array("softsnap-firmware 2\nmore\n".utf8), "it is of version 2 and this program"),
+            (Array(repeating: 7, count: 2 << 20), "it is larger than 1048576 bytes"),
+        ] {
+            try scratch.replace("firmware", by: bytes)
+            let error = #expect(throws: FirmwareError.self) { try scratch.store.state() }
+            #expect(error.map { "\($0)" }?.contains(reason) == true)
+        }
+    }
+
     @Test(arguments: [
         "current 0 PF_TOTAL_SF 65536", "current 2 PF_TOTAL_SF 1", "later 0 PF_TOTAL_SF 1",
         "current 0 NONE 1", "current 0 PF_TOTAL_SF", "current 0 PF_TOTAL_SF 0",
@@ -141,7 +176,7 @@ final class ScratchDirectory {
     ])
     func `refuses a line that it would not have written, whatever its checksum`(line: String) {
         let text = "softsnap-firmware 1\n\(line)\n"
-        let bytes = Array("\(text)checksum \(FirmwareState.hash(Array(text.utf8)))\n".utf8)
+        let bytes = Array("\(text)checksum \(Checksum.text(text.utf8))\n".utf8)
         #expect(throws: FirmwareState.Damage.self) { try FirmwareState(decoding: bytes) }
     }
 
@@ -162,7 +197,10 @@ final class ScratchDirectory {
     @Test func `says which call failed when the directory cannot be made`() {
         let store = FirmwareStore(directory: "/proc/softsnap/none")
         let error = #expect(throws: FirmwareError.self) { try store.powerCycle() }
-        #expect(error.map { "\($0)" }?.contains("mkdir /proc/softsnap/none") == true)
+        #expect(
+            error.map { "\($0)" }
+                == "mkdir /proc/softsnap/none: No such file or directory; make the parent of the "
+                + "state directory, or name another with --state")
     }
 
     @Test func `loses no change that two stores make at the same time`() async throws {

@@ -1,9 +1,7 @@
-internal import Platform
-
-/// The directory of the state file, as few operations that each either happen or do not.
+/// A directory of state files, as few operations that each either happen or do not.
 ///
 /// A protocol so that tests can cut the sequence at every operation and lose what was not synced.
-protocol StateDirectory: Sendable {
+public protocol StateDirectory: Sendable {
     /// The whole file; nil when there is none.
     func contents(of name: String) throws(SystemError) -> [UInt8]?
     /// Replaces the contents of `name`; on the medium only after `sync`.
@@ -14,13 +12,31 @@ protocol StateDirectory: Sendable {
     func syncEntries() throws(SystemError)
 }
 
-struct DiskDirectory: StateDirectory {
-    let path: String
+extension StateDirectory {
+    /// Replaces the contents of `name` through a temporary file: whenever the process or the
+    /// machine stops, it is the old file or the new one.
+    ///
+    /// The temporary file's bytes are on the medium before its name changes, and the new name
+    /// before anything else happens.
+    public func replace(
+        _ name: String, by bytes: [UInt8], through temporary: String
+    ) throws(SystemError) {
+        try write(bytes, to: temporary)
+        try sync(temporary)
+        try rename(temporary, to: name)
+        try syncEntries()
+    }
+}
+
+public struct DiskDirectory: StateDirectory {
+    public let path: String
+
+    public init(path: String) { self.path = path }
 
     /// No state file of ours comes near this size.
     static let byteLimit = 1 << 20
 
-    func contents(of name: String) throws(SystemError) -> [UInt8]? {
+    public func contents(of name: String) throws(SystemError) -> [UInt8]? {
         do throws(SystemError) {
             return try FileSystem.contents(of: "\(path)/\(name)", limit: Self.byteLimit)
         } catch {
@@ -29,21 +45,21 @@ struct DiskDirectory: StateDirectory {
         }
     }
 
-    func write(_ bytes: [UInt8], to name: String) throws(SystemError) {
+    public func write(_ bytes: [UInt8], to name: String) throws(SystemError) {
         let file = try FileSystem.open("\(path)/\(name)", .replace)
         try file.write(bytes)
     }
 
-    func sync(_ name: String) throws(SystemError) {
+    public func sync(_ name: String) throws(SystemError) {
         let file = try FileSystem.open("\(path)/\(name)", .readWrite)
         try file.sync()
     }
 
-    func rename(_ from: String, to: String) throws(SystemError) {
+    public func rename(_ from: String, to: String) throws(SystemError) {
         try FileSystem.rename("\(path)/\(from)", to: "\(path)/\(to)")
     }
 
-    func syncEntries() throws(SystemError) {
+    public func syncEntries() throws(SystemError) {
         let directory = try FileSystem.open(path, .read)
         try directory.sync()
     }

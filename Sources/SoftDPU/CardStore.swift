@@ -1,0 +1,150 @@
+internal import Card
+internal import Firmware
+internal import Hardware
+internal import JSONRPC
+internal import Platform
+
+/// What a card boots from: its firmware configuration, and what it was when its process ended.
+///
+/// In a state directory `firmware` holds the one and `card` the other. A card without a directory
+/// boots from its inventory and keeps nothing.
+struct CardStore: Sendable {
+    /// A card ready to run.
+    struct Boot: Sendable {
+        var card: Card
+        var firmware: FirmwareConfiguration
+    }
+
+    private static let fileName = "card"
+    private static let heading = "softsnap-card 1"
+
+    private let inventory: Inventory
+    private let directory: DiskDirectory?
+
+    init(_ inventory: Inventory) {
+        self.inventory = inventory
+        directory = inventory.stateDirectory.map { DiskDirectory(path: $0) }
+    }
+
+    /// The card as it was, after a restart of its process.
+    func boot() throws(HardwareError) -> Boot {
+        let firmware = try readFirmware { store throws(FirmwareError) in try store.state().current }
+        let configuration = try configuration(firmware)
+        guard let snapshot = try readSnapshot() else {
+            return Boot(card: Card(configuration), firmware: firmware)
+        }
+        do throws(HardwareError) {
+            return Boot(card: try Card(configuration, restoring: snapshot), firmware: firmware)
+        } catch { throw damaged(error.reason) }
+    }
+
+    /// A fresh card with what was set for the next boot.
+    func coldBoot() throws(HardwareError) -> Boot {
+        let firmware = try readFirmware { store throws(FirmwareError) in
+            // Refused before anything changes, when there can be no such card.
+            _ = try store.state()
+            return try store.powerCycle().current
+        }
+        let card = Card(try configuration(firmware))
+        try save(card)
+        return Boot(card: card, firmware: firmware)
+    }
+
+    /// Returns when the card's state is on the medium.
+    func save(_ card: Card) throws(HardwareError) {
+        guard let directory else { return }
+        var bytes = Array("\(Self.heading)\n".utf8)
+        bytes += CardCoding.encode(card.snapshot).encoded() + [0x0A]
+        bytes += Array("checksum \(Checksum.text(bytes))\n".utf8)
+        do {
+            try directory.replace(Self.fileName, by: bytes, through: Self.fileName + ".new")
+        } catch {
+            throw HardwareError(
+                error.code,
+                "the card's state in \(directory.path) cannot be written: \(error); make room or "
+                    + "mend the permissions")
+        }
+    }
+
+    // --- reading ---
+
+    private func readFirmware(
+        _ body: (FirmwareStore) throws(FirmwareError) -> FirmwareConfiguration
+    ) throws(HardwareError) -> FirmwareConfiguration {
+        guard let directory else { return FirmwareConfiguration() }
+        do {
+            return try body(FirmwareStore(directory: directory.path))
+        } catch { throw HardwareError(ErrorNumber.invalid, "\(error)") }
+    }
+
+    private func configuration(
+        _ firmware: FirmwareConfiguration
+    ) throws(HardwareError) -> CardConfiguration {
+        var configuration =
+            directory == nil ? inventory.card : CardConfiguration(firmware, inventory.card.serial)
+        if let count = inventory.virtioBlkPFs { configuration.virtioBlk.pfCount = count }
+        if let count = inventory.virtioBlkVFs {
+            configuration.virtioBlk.vfCount = count
+            if count > 0 { configuration.hasSRIOV = true }
+        }
+        if let problem = configuration.impossibility {
+            throw HardwareError(ErrorNumber.invalid, problem)
+        }
+        return configuration
+    }
+
+    private func readSnapshot() throws(HardwareError) -> CardSnapshot? {
+        guard let directory else { return nil }
+        let bytes: [UInt8]
+        do {
+            guard let found = try directory.contents(of: Self.fileName) else { return nil }
+            bytes = found
+        } catch { throw HardwareError(error.code, "\(error)") }
+        let lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
+        guard lines.count == 4, lines[0].elementsEqual(Self.heading.utf8), lines[3].isEmpty else {
+            throw damaged("it does not begin with \"\(Self.heading)\", or ends too early")
+        }
+        let sum = Checksum.text(bytes[..<lines[2].startIndex])
+        guard lines[2].elementsEqual("checksum \(sum)".utf8) else {
+            throw damaged("its checksum is wrong")
+        }
+        guard let value = try? JSONValue.parse(Array(lines[1])),
+            let snapshot = CardCoding.snapshot(value)
+        else { throw damaged("it holds no card") }
+        return snapshot
+    }
+
+    private func damaged(_ reason: String) -> HardwareError {
+        let path = (directory?.path ?? "") + "/" + Self.fileName
+        return HardwareError(
+            ErrorNumber.invalid,
+            "\(path) is damaged or of another configuration: \(reason); `softdpu power-cycle` "
+                + "starts with a fresh card, whose hot-plug functions and vector assignments are "
+                + "gone")
+    }
+}
+
+extension CardConfiguration {
+    /// What a firmware configuration makes of a card.
+    init(_ firmware: FirmwareConfiguration, _ serial: String) {
+        self.init()
+        self.serial = serial
+        virtioBlk = Family(firmware.virtioBlk)
+        nvme = Family(firmware.nvme)
+        hasSRIOV = firmware.isSRIOVEnabled
+        switchPortCount = firmware.hotplugPFCount == 0 ? 0 : firmware.hotplugPFCount + 1
+    }
+}
+
+extension CardConfiguration.Family {
+    init(_ emulation: FirmwareConfiguration.Emulation) {
+        let identity = emulation.identity
+        self.init(
+            pfCount: emulation.pfCount, vfCount: emulation.vfCount,
+            pfVectorCount: emulation.pfVectorCount, vfVectorCount: emulation.vfVectorCount,
+            pci: PCIIdentity(
+                vendorID: identity.vendorID, deviceID: identity.deviceID,
+                subsystemVendorID: identity.subsystemVendorID, subsystemID: identity.subsystemID,
+                revisionID: identity.revisionID, classCode: identity.classCode))
+    }
+}
