@@ -160,9 +160,11 @@ def add_argument(parser, param, family):
     if param["type"] == "bool":
         return add_flag(parser, param, family, settings)
     if param["type"] in ("u8", "u16", "u32", "u64", "i32"):
-        settings["type"] = int
+        settings["type"] = int if family == "spdk" else number
     elif param["type"] == "strs":
         settings["type"] = lambda text: text.split(",")
+    elif param["type"] == "u32s":
+        settings["type"] = numbers
     if "enum" in param:
         settings["choices"] = param["enum"]
     if isinstance(cli, list):
@@ -170,6 +172,8 @@ def add_argument(parser, param, family):
             settings["metavar"] = param["name"].upper()
         required = param.get("required", False)
         parser.add_argument(*cli, dest=PARAM + param["name"], required=required, **settings)
+    elif isinstance(cli, dict) and "options" in cli:
+        add_either(parser, param, settings)
     elif isinstance(cli, dict):
         parser.add_argument(PARAM + param["name"], metavar=cli["position"], type=float,
                             help="size in MiB")
@@ -177,6 +181,26 @@ def add_argument(parser, param, family):
         if not param.get("required"):
             settings["nargs"] = "?"
         parser.add_argument(PARAM + param["name"], metavar=cli, **settings)
+
+
+def number(text):
+    """PCI identifiers are written in hexadecimal."""
+    return int(text, 16) if text.lower().startswith("0x") else int(text)
+
+
+def numbers(text):
+    """`8,4` is [8, 4]."""
+    return [number(part) for part in text.split(",")]
+
+
+def add_either(parser, param, settings):
+    """A parameter that old texts write as a position and newer ones as an option."""
+    cli, name = param["cli"], PARAM + param["name"]
+    group = parser.add_mutually_exclusive_group(required=param.get("required", False))
+    # An absent position must not undo the option.
+    group.add_argument(name, nargs="?", metavar=cli["position"], default=argparse.SUPPRESS,
+                       **settings)
+    group.add_argument(*cli["options"], dest=name, metavar=param["name"].upper(), **settings)
 
 
 def add_flag(parser, param, family, settings):

@@ -14,7 +14,7 @@ RPC = Path(__file__).resolve().parent
 REFERENCE = RPC / "README.md"
 SWIFT = RPC.parent / "Sources" / "ControlAPI" / "SchemaText.swift"
 
-TYPES = {"u8", "u16", "u32", "u64", "i32", "bool", "str", "strs", "uuid"}
+TYPES = {"u8", "u16", "u32", "u64", "i32", "bool", "str", "strs", "u32s", "uuid"}
 METHOD_KEYS = {"name", "summary", "mask", "decode_error", "params_error", "ignores_params",
                "params", "result", "errors", "notes", "example"}
 PARAM_KEYS = {"name", "type", "required", "default", "min", "max", "max_count", "enum", "also",
@@ -138,6 +138,8 @@ def describe_param(param):
     cli = param.get("cli", [])
     if isinstance(cli, str):
         options = f"`<{cli}>`"
+    elif isinstance(cli, dict) and "options" in cli:
+        options = ", ".join([f"`<{cli['position']}>`"] + [f"`{name}`" for name in cli["options"]])
     elif isinstance(cli, dict) and "position" in cli:
         options = f"`<{cli['position']}>`"
     elif isinstance(cli, dict):

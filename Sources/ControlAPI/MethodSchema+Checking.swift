@@ -54,6 +54,13 @@ extension MethodSchema {
                 elements.allSatisfy({ $0.string.map { !$0.utf8.contains(0) } ?? false })
             else { throw wrong(value, schema) }
             return value
+        case .u32s:
+            guard let elements = value.array, elements.count <= schema.maximumCount,
+                elements.allSatisfy({
+                    $0.unsigned.map { schema.minimum...schema.maximum ~= $0 } ?? false
+                })
+            else { throw wrong(value, schema) }
+            return value
         case .uuid:
             guard let text = value.string, let uuid = MethodSchema.canonicalUUID(text) else {
                 throw wrong(value, schema)
@@ -125,6 +132,7 @@ extension ParameterSchema {
         case .str where maximumCount < .max: "a string of at most \(maximumCount) bytes"
         case .str: "a string without NUL"
         case .strs: "a list of strings"
+        case .u32s: "a list of integers from \(minimum) to \(maximum)"
         case .uuid: "a UUID such as 11111111-2222-3333-4444-555555555555"
         }
     }

@@ -3,14 +3,14 @@ internal import JSONRPC
 /// What rpc/schema says of one parameter.
 struct ParameterSchema: Sendable {
     enum Kind: String {
-        case u8, u16, u32, u64, i32, bool, str, strs, uuid
+        case u8, u16, u32, u64, i32, bool, str, strs, u32s, uuid
     }
 
     let name: String
     let kind: Kind
     let isRequired: Bool
     let defaultValue: JSONValue?
-    /// Limits of an integer, within those of its kind.
+    /// Limits of an integer, or of each in a list, within those of its kind.
     let minimum: UInt64
     let maximum: UInt64
     /// Most bytes of a string, or elements of a list.
@@ -52,7 +52,7 @@ extension ParameterSchema.Kind {
         switch self {
         case .u8: UInt64(UInt8.max)
         case .u16: UInt64(UInt16.max)
-        case .u32: UInt64(UInt32.max)
+        case .u32, .u32s: UInt64(UInt32.max)
         case .i32: UInt64(Int32.max)
         case .u64, .bool, .str, .strs, .uuid: .max
         }

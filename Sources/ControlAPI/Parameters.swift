@@ -36,6 +36,10 @@ public struct Parameters: Sendable {
 
     public func optionalStrings(_ name: String) -> [String]? { value(name, [.strs])?.strings }
 
+    public func optionalUnsigneds(_ name: String) -> [UInt64]? {
+        value(name, [.u32s])?.array?.compactMap(\.unsigned)
+    }
+
     private func value(_ name: String, _ kinds: [ParameterSchema.Kind]) -> JSONValue? {
         guard let schema = method.params.first(where: { $0.name == name }) else {
             preconditionFailure("\(method.name) has no parameter \(name)")

@@ -1,5 +1,6 @@
 internal import Bdev
 internal import Emulation
+internal import Hardware
 public import JSONRPC
 
 /// The calls that rebuild what clients have made (framework_get_config).
@@ -34,20 +35,64 @@ extension StorageContext {
         var calls: [JSONValue] = registrations.all.map { name in
             ["method": "spdk_bdev_create", "params": ["bdev_name": .string(name)]]
         }
-        for controller in await controllers.all {
+        let all = await controllers.all
+        let tree = try? await functions()
+        let isForgetful = manager.isVolatile
+        if let tree, isForgetful { calls += tree.savedHotplugFunctions }
+        let pools = tree.map { reassignedPools(all, $0) } ?? []
+        for controller in all {
+            let name = JSONValue.string(controller.options.name)
             calls.append(
-                [
-                    "method": "virtio_blk_controller_create",
-                    "params": .object(await controller.savedParams()),
-                ])
+                call("virtio_blk_controller_create", await controller.savedParams(tree)))
+            if pools.contains(controller.options.vuid) {
+                calls.append(call("virtio_blk_controller_vfs_msix_reclaim", ["ctrl_id": name]))
+            }
+            if isForgetful, tree?[controller.options.vuid]?.isPluggedAtRunTime == true {
+                calls.append(call("virtio_blk_controller_hotplug", ["ctrl_id": name]))
+            }
         }
         return calls.isEmpty ? nil : calls
+    }
+
+    /// PFs whose pools are to be filled again before their VFs take from them. Hardware that stays
+    /// when the service ends keeps the assignment itself.
+    private func reassignedPools(
+        _ controllers: [VirtioBlkController], _ tree: FunctionTree
+    ) -> Set<String> {
+        guard manager.isVolatile else { return [] }
+        return Set(
+            controllers.compactMap { controller in
+                controller.options.vectorCount == nil ? nil : controller.identity.pfVUID
+            })
+    }
+}
+
+private func call(_ method: String, _ params: JSONObject) -> JSONValue {
+    ["method": .string(method), "params": .object(params)]
+}
+
+extension FunctionTree {
+    /// What creates the hot-plug PFs again, in the order of their slots: their VUIDs follow from it
+    /// when no slot is left out.
+    fileprivate var savedHotplugFunctions: [JSONValue] {
+        all.filter { $0.hotplugState != nil }.map { function in
+            call(
+                "\(function.identity.kind.prefix)_function_create",
+                ["num_msix": JSONValue(function.identity.vectorCount)])
+        }
+    }
+}
+
+extension FunctionListing {
+    /// Whether it was shown to the host by a call.
+    fileprivate var isPluggedAtRunTime: Bool {
+        hotplugState == .powerOn || hotplugState == .plugging
     }
 }
 
 extension VirtioBlkController {
     /// What creates the controller again as it is now. A suspension is not saved.
-    fileprivate func savedParams() -> JSONObject {
+    fileprivate func savedParams(_ tree: FunctionTree?) -> JSONObject {
         var params: JSONObject = [
             "vuid": .string(options.vuid), "ctrl_id": .string(options.name),
         ]
@@ -57,8 +102,12 @@ extension VirtioBlkController {
         params.append("size_max", JSONValue(options.sizeMax))
         params.append("seg_max", JSONValue(options.segMax))
         if !serial.isEmpty { params.append("vblk_id", .string(serial)) }
+        if identity.vfIndex != nil, let function = tree?[options.vuid] {
+            params.append("vf_num_msix", JSONValue(function.identity.vectorCount))
+        }
         let flags = [
-            ("admin_q", options.hasAdminQueue), ("force_in_order", options.isInOrder),
+            ("dynamic_msix", options.isDynamic), ("admin_q", options.hasAdminQueue),
+            ("force_in_order", options.isInOrder),
             ("indirect_desc", options.isIndirect), ("read_only", options.isReadOnly),
             ("dbg_local_optimized", options.isLocalOptimized),
         ]

@@ -133,6 +133,46 @@ enum SchemaText {
         iobuf_get_stats","mask":"runtime","ignores_params":true,"params":[]}]}
         """#,
         #"""
+        {"family":"snap","methods":[{"name":"emulation_function_list","mask":"runtime","params\#
+        ":[{"name":"all","type":"bool","default":false}]},{"name":"virtio_blk_function_create"\#
+        ,"mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"id","type":"u16"},{"n\#
+        ame":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"revid","type":"u8"},{\#
+        "name":"class_code","type":"u32","max":16777215},{"name":"num_msix","type":"u32","min"\#
+        :2,"max":2048},{"name":"total_vf","type":"u32"},{"name":"bdev","type":"str"},{"name":"\#
+        num_queues","type":"u32","min":1},{"name":"queue_depth","type":"u32","min":1,"max":256\#
+        },{"name":"transitional_device","type":"bool","default":false}]},{"name":"nvme_functio\#
+        n_create","mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"id","type":"\#
+        u16"},{"name":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"revid","type\#
+        ":"u8"},{"name":"class_code","type":"u32","max":16777215},{"name":"num_msix","type":"u\#
+        32","min":2,"max":2048},{"name":"total_vf","type":"u32"}]},{"name":"virtio_blk_functio\#
+        n_destroy","mask":"runtime","params":[{"name":"vuid","type":"str"},{"name":"vhca_id","\#
+        type":"u32"}]},{"name":"nvme_function_destroy","mask":"runtime","params":[{"name":"vui\#
+        d","type":"str"},{"name":"vhca_id","type":"u32"}]},{"name":"virtio_blk_controller_hotp\#
+        lug","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name\#
+        ":"wait_for_done","type":"bool","default":false}]},{"name":"virtio_blk_controller_hotu\#
+        nplug","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"na\#
+        me":"wait_for_done","type":"bool","default":false}]},{"name":"nvme_controller_hotplug"\#
+        ,"mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"w\#
+        ait_for_done","type":"bool","default":false}]},{"name":"nvme_controller_hotunplug","ma\#
+        sk":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"wait_\#
+        for_done","type":"bool","default":false}]},{"name":"virtio_blk_emulation_device_attach\#
+        ","mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"id","type":"u16"},{"\#
+        name":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"revid","type":"u8"},\#
+        {"name":"class_code","type":"u32","max":16777215},{"name":"num_msix","type":"u32","min\#
+        ":2,"max":2048},{"name":"total_vf","type":"u32"},{"name":"bdev","type":"str"},{"name":\#
+        "num_queues","type":"u32","min":1},{"name":"queue_depth","type":"u32","min":1,"max":25\#
+        6},{"name":"transitional_device","type":"bool","default":false}]},{"name":"nvme_emulat\#
+        ion_device_attach","mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"id"\#
+        ,"type":"u16"},{"name":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"rev\#
+        id","type":"u8"},{"name":"class_code","type":"u32","max":16777215},{"name":"num_msix",\#
+        "type":"u32","min":2,"max":2048},{"name":"total_vf","type":"u32"},{"name":"protocol","\#
+        type":"str","default":"nvme","enum":["nvme"]}]},{"name":"emulation_device_detach_prepa\#
+        re","mask":"runtime","params":[{"name":"vuid","type":"str"},{"name":"vhca_id","type":"\#
+        u32"},{"name":"ctrl_id","type":"str"}]},{"name":"emulation_device_detach","mask":"runt\#
+        ime","params":[{"name":"vuid","type":"str"},{"name":"vhca_id","type":"u32"},{"name":"f\#
+        orce","type":"bool","default":false}]}]}
+        """#,
+        #"""
         {"family":"spdk","methods":[{"name":"log_set_level","mask":"any","decode_error":[-3260\#
         3,"spdk_json_decode_object failed"],"params":[{"name":"level","type":"str","required":\#
         true,"enum":["ERROR","WARNING","NOTICE","INFO","DEBUG"],"nocase":true,"error":[-32602,\#
@@ -151,6 +191,15 @@ enum SchemaText {
         t failed"],"params":[{"name":"enabled","type":"bool","required":true}]}]}
         """#,
         #"""
+        {"family":"snap","methods":[{"name":"virtio_blk_controller_vfs_msix_reclaim","mask":"r\#
+        untime","params":[{"name":"ctrl_id","type":"str","required":true}]},{"name":"nvme_cont\#
+        roller_vfs_msix_reclaim","mask":"runtime","params":[{"name":"ctrl_id","type":"str","re\#
+        quired":true}]},{"name":"softsnap_msix_plan","mask":"runtime","params":[{"name":"ctrl_\#
+        id","type":"str"},{"name":"vuid","type":"str"},{"name":"pf_id","type":"u32"},{"name":"\#
+        vfs","type":"u32s","min":2,"max":2048,"max_count":4096},{"name":"count","type":"u32","\#
+        min":1,"max":4096},{"name":"num_msix","type":"u32","min":2,"max":2048}]}]}
+        """#,
+        #"""
         {"family":"spdk","methods":[{"name":"notify_get_types","mask":"runtime","params_error"\#
         :[-32602,"No parameters required"],"params":[]},{"name":"notify_get_notifications","ma\#
         sk":"runtime","decode_error":[-32602,"Invalid argument"],"params":[{"name":"id","type"\#
@@ -159,12 +208,10 @@ enum SchemaText {
         #"""
         {"family":"snap","methods":[{"name":"snap_log_level_set","mask":"runtime","params":[{"\#
         name":"level","type":"u32","required":true,"min":0,"max":5}]},{"name":"snap_global_par\#
-        am_list","mask":"runtime","params":[]},{"name":"emulation_function_list","mask":"runti\#
-        me","params":[{"name":"all","type":"bool","default":false}]},{"name":"spdk_bdev_create\#
-        ","mask":"runtime","params":[{"name":"bdev_name","type":"str","required":true,"aliases\#
-        ":["bdev"]}]},{"name":"spdk_bdev_destroy","mask":"runtime","params":[{"name":"bdev_nam\#
-        e","type":"str","required":true,"aliases":["bdev"]}]},{"name":"bdev_list","mask":"runt\#
-        ime","params":[]}]}
+        am_list","mask":"runtime","params":[]},{"name":"spdk_bdev_create","mask":"runtime","pa\#
+        rams":[{"name":"bdev_name","type":"str","required":true,"aliases":["bdev"]}]},{"name":\#
+        "spdk_bdev_destroy","mask":"runtime","params":[{"name":"bdev_name","type":"str","requi\#
+        red":true,"aliases":["bdev"]}]},{"name":"bdev_list","mask":"runtime","params":[]}]}
         """#,
         #"""
         {"family":"snap","methods":[{"name":"virtio_blk_controller_create","mask":"runtime","p\#

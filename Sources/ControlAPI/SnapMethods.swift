@@ -1,16 +1,14 @@
 internal import Bdev
 internal import Emulation
-internal import Hardware
 internal import JSONRPC
 internal import Platform
 
-/// SNAP's methods on functions and on its bdev registry (snap.json).
+/// SNAP's methods on functions and vectors, and on its bdev registry (snap.json).
 extension MethodRegistry {
     public func registerSnap(_ context: StorageContext) {
-        register("emulation_function_list") { _ in
-            let listings = try await context.manager.functions()
-            return .array(listings.filter { $0.identity.vfIndex == nil }.map(\.json))
-        }
+        registerFunctions(context)
+        registerHotplug(context)
+        registerVectors(context)
         register("spdk_bdev_create") { parameters in
             let device = try context.device(parameters.string("bdev_name"))
             context.registrations.add(device.name)
@@ -47,20 +45,5 @@ extension StorageContext {
                 ErrorNumber.noDevice,
                 "bdev \"\(name)\" does not exist; bdev_get_bdevs shows those that do")
         }
-    }
-}
-
-extension FunctionListing {
-    var json: JSONValue {
-        var object: JSONObject = [
-            "hotplugged": .bool(identity.isHotplugged),
-            "emulation_type": .string(identity.kind.rawValue),
-            "pf_index": JSONValue(identity.pfIndex), "pci_bdf": .string(identity.bdf),
-            "vhca_id": JSONValue(identity.vhcaID), "vuid": .string(identity.vuid),
-        ]
-        if let controller { object.append("ctrl_id", .string(controller)) }
-        object.append("num_vfs", 0)
-        object.append("vfs", [])
-        return .object(object)
     }
 }

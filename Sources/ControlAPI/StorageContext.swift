@@ -11,7 +11,10 @@ public struct StorageContext: Sendable {
     public let manager: any EmulationManager
     public let controllers: VirtioBlkControllers
     let log: Logger
+    /// How long `wait_for_done` holds its answer back.
+    public var hotplugLimit = Duration.seconds(10)
     let registrations = BdevRegistrations()
+    let defaults = FunctionDefaults()
     let creations = BdevCreations()
     let names = BdevNames()
     let examination = BdevExamination()

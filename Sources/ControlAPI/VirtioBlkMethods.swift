@@ -14,7 +14,17 @@ extension MethodRegistry {
             return ["ctrl_id": .string(controller.options.name)]
         }
         register("virtio_blk_controller_destroy") { parameters in
-            try await context.controllers.destroy(parameters.string("ctrl_id"))
+            let name = parameters.string("ctrl_id")
+            let controller = try await context.controllers.find(name)
+            let releases = parameters.flag("release_msix")
+            if releases, controller.identity.vfIndex == nil {
+                throw ControllerError(
+                    ErrorNumber.invalid,
+                    "release_msix is for VFs; controller \"\(name)\" is on PF "
+                        + "\(controller.identity.vuid), which keeps its vectors")
+            }
+            try await context.controllers.destroy(
+                name, force: parameters.flag("force"), releasesVectors: releases)
             return true
         }
         registerVirtioBlkStates(context)
@@ -69,17 +79,20 @@ extension MethodRegistry {
 
     private func registerVirtioBlkQueries(_ context: StorageContext) {
         register("virtio_blk_controller_list") { parameters in
+            let controllers = try await context.selected(parameters)
+            if controllers.isEmpty { return [] }
+            let tree = try await context.functions()
             var listed: [JSONValue] = []
-            for controller in try await context.selected(parameters) {
-                listed.append(await controller.listing())
+            for controller in controllers {
+                listed.append(await controller.listing(in: tree))
             }
             return .array(listed)
         }
         register("virtio_blk_controller_modify") { parameters in
-            let controller = try await context.controllers.find(parameters.string("ctrl_id"))
-            try controller.checkModification(
-                queueCount: parameters.optionalUnsigned("num_queues"),
-                vectorCount: parameters.optionalUnsigned("num_msix"))
+            try await context.controllers.modify(
+                parameters.string("ctrl_id"),
+                queueCount: parameters.optionalUnsigned("num_queues").map { Int($0) },
+                vectorCount: parameters.optionalUnsigned("num_msix").map { Int($0) })
             return true
         }
         register("virtio_blk_controller_dbg_io_stats_get") { parameters in
@@ -110,41 +123,6 @@ extension StorageContext {
 }
 
 extension VirtioBlkController {
-    nonisolated func checkModification(
-        queueCount: UInt64?, vectorCount: UInt64?
-    ) throws(ControllerError) {
-        if let vectorCount, vectorCount != UInt64(identity.vectorCount) {
-            throw ControllerError(
-                ErrorNumber.notSupported,
-                "num_msix: function \(identity.vuid) is a static PF with \(identity.vectorCount) "
-                    + "vectors; they are part of its firmware configuration")
-        }
-        if let queueCount, queueCount != UInt64(options.queueCount) {
-            throw ControllerError(
-                ErrorNumber.busy,
-                "num_queues: controller \"\(options.name)\" was opened with "
-                    + "\(options.queueCount); destroy it and create it with \(queueCount)")
-        }
-    }
-
-    func listing() -> JSONValue {
-        [
-            "ctrl_id": .string(options.name), "vhca_id": JSONValue(identity.vhcaID),
-            "num_queues": JSONValue(options.queueCount),
-            "queue_size": JSONValue(options.queueSize), "seg_max": JSONValue(options.segMax),
-            "size_max": JSONValue(options.sizeMax), "bdev": .string(bdevName ?? "none"),
-            "plugged": true, "indirect_desc": .bool(options.isIndirect),
-            "num_msix": JSONValue(identity.vectorCount),
-            "min configurable num_msix": JSONValue(identity.vectorCount),
-            "max configurable num_msix": JSONValue(identity.vectorCount),
-            "vblk_id": .string(serial), "force_in_order": .bool(options.isInOrder),
-            "admin_q": .bool(options.hasAdminQueue),
-            "dbg_local_optimized": .bool(options.isLocalOptimized),
-            "read_only": .bool(options.isReadOnly), "state": .string(state.name),
-            "vuid": .string(identity.vuid), "host_socket": .string(hostSocketPath),
-        ]
-    }
-
     func ioStatistics() async -> JSONValue {
         let reports = await report()
         return [

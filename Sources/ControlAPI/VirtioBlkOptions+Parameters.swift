@@ -9,23 +9,33 @@ extension StorageContext {
     func virtioBlkOptions(
         _ parameters: Parameters
     ) async throws -> (VirtioBlkOptions, BlockDevice?) {
-        let function = try await function(parameters)
-        let queueSize = Int(parameters.unsigned("queue_size"))
-        try requirePowerOfTwo("queue_size", UInt64(queueSize))
+        let function = try await virtioBlkFunction(parameters)
+        let vuid = function?.vuid ?? parameters.string("vuid")
+        let defaults = defaults.of(vuid)
+        var queueSize = parameters.unsigned("queue_size")
+        if let size = defaults.queueSize, !parameters.has("queue_size") { queueSize = size }
+        try requirePowerOfTwo("queue_size", queueSize)
         try requirePowerOfTwo("size_max", parameters.unsigned("size_max"))
         try requirePowerOfTwo("seg_max", parameters.unsigned("seg_max"))
         try refuseHandOver(parameters)
-        let queueCount = try queueCount(parameters, function)
-        let device = try bdev(parameters)
+        let queueCount: Int
+        if let function {
+            let vectors = try vectorCount(parameters, function)
+            queueCount = try self.queueCount(
+                parameters, function, vectors: vectors, defaults.queueCount)
+        } else {
+            queueCount = Int(parameters.unsigned("num_queues"))
+        }
+        let device = try bdev(parameters.optionalString("bdev") ?? defaults.bdev)
         let name: String
         if let given = parameters.optionalString("ctrl_id") {
             name = given
         } else {
             name = await controllers.freeName()
         }
-        let options = VirtioBlkOptions(
-            name: name, vuid: function.vuid, bdev: device?.name, queueCount: queueCount,
-            queueSize: queueSize, sizeMax: UInt32(parameters.unsigned("size_max")),
+        var options = VirtioBlkOptions(
+            name: name, vuid: vuid, bdev: device?.name, queueCount: queueCount,
+            queueSize: Int(queueSize), sizeMax: UInt32(parameters.unsigned("size_max")),
             segMax: UInt32(parameters.unsigned("seg_max")),
             serial: parameters.optionalString("vblk_id") ?? "",
             isInOrder: parameters.flag("force_in_order"),
@@ -33,10 +43,12 @@ extension StorageContext {
             isIndirect: parameters.flag("indirect_desc"), isReadOnly: parameters.flag("read_only"),
             isLocalOptimized: parameters.flag("dbg_local_optimized"),
             startsSuspended: parameters.flag("suspended"))
+        options.vectorCount = parameters.optionalUnsigned("vf_num_msix").map { Int($0) }
+        options.isDynamic = parameters.flag("dynamic_msix")
         return (options, device)
     }
 
-    private func requirePowerOfTwo(_ name: String, _ value: UInt64) throws(ControllerError) {
+    func requirePowerOfTwo(_ name: String, _ value: UInt64) throws(ControllerError) {
         if value & (value - 1) != 0 {
             let smaller = 1 << (63 - value.leadingZeroBitCount)
             throw ControllerError(
@@ -52,31 +64,15 @@ extension StorageContext {
                 "live_update_listener: this service does not take controllers over yet; destroy "
                     + "the controller there and create it here")
         }
-        if parameters.has("vf_num_msix") {
-            throw ControllerError(
-                ErrorNumber.invalid, "vf_num_msix is for VFs; this function is a PF")
-        }
     }
 
-    /// One vector is kept for configuration changes, and an admin queue is a queue too.
-    private func queueCount(
-        _ parameters: Parameters, _ function: FunctionIdentity
-    ) throws(ControllerError) -> Int {
-        let limit = min(function.queueLimit, function.vectorCount - 1)
-        guard let wanted = parameters.optionalUnsigned("num_queues") else { return limit }
-        let needed = wanted + (parameters.flag("admin_q") ? 1 : 0)
-        guard needed <= UInt64(limit) else {
-            throw ControllerError(
-                ErrorNumber.noSpace,
-                "num_queues \(wanted)\(needed > wanted ? " and an admin queue" : ""): function "
-                    + "\(function.vuid) has \(function.queueLimit) queues and "
-                    + "\(function.vectorCount) vectors; at most \(limit) fit")
-        }
-        return Int(wanted)
+    /// The bdev `name`, if it can be a disk's; nil for none.
+    private func bdev(_ name: String?) throws(ControllerError) -> BlockDevice? {
+        guard let name, name != "none" else { return nil }
+        return try diskDevice(name)
     }
 
-    private func bdev(_ parameters: Parameters) throws(ControllerError) -> BlockDevice? {
-        guard let name = parameters.optionalString("bdev"), name != "none" else { return nil }
+    func diskDevice(_ name: String) throws(ControllerError) -> BlockDevice {
         let device = try device(name)
         let size = device.geometry.blockByteCount
         guard size >= 512, size & (size - 1) == 0 else {
@@ -87,39 +83,81 @@ extension StorageContext {
         }
         return device
     }
+}
 
-    // --- selecting a function ---
+/// The function, its vectors and its queues.
+extension StorageContext {
+    /// Nil for a call that leaves nothing to find out: the hardware checks what it is given, and
+    /// hundreds of such calls do not list hundreds of functions each.
+    private func virtioBlkFunction(
+        _ parameters: Parameters
+    ) async throws(ControllerError) -> SelectedFunction? {
+        if parameters.has("vf_id"), !parameters.has("pf_id") {
+            throw ControllerError(
+                ErrorNumber.invalid, "vf_id counts the VFs of a PF; give its pf_id as well")
+        }
+        let selectors = ["vuid", "vhca_id", "pf_id", "pci_bdf"]
+        if selectors.filter(parameters.has) == ["vuid"], parameters.has("num_queues"),
+            !parameters.flag("admin_q"), !parameters.flag("dynamic_msix")
+        {
+            return nil
+        }
+        return try await function(parameters, by: selectors, kind: .virtioBlk)
+    }
 
-    /// The virtio-blk function that the parameters select: by vuid, vhca_id, pf_id or pci_bdf.
-    private func function(_ parameters: Parameters) async throws -> FunctionIdentity {
-        let functions = try await manager.functions().map(\.identity)
-            .filter { $0.kind == .virtioBlk }
-        let selectors = ["vuid", "vhca_id", "pf_id", "pci_bdf"].filter(parameters.has)
-        guard selectors.count == 1, let selector = selectors.first else {
+    /// Vectors that the function is going to have.
+    private func vectorCount(
+        _ parameters: Parameters, _ function: SelectedFunction
+    ) throws(ControllerError) -> Int {
+        let present = function.identity.vectorCount
+        guard let pf = function.pf else {
+            if parameters.has("vf_num_msix") {
+                throw ControllerError(
+                    ErrorNumber.invalid,
+                    "vf_num_msix is for VFs; function \(function.vuid) is a PF with \(present) "
+                        + "vectors")
+            }
+            return present
+        }
+        if parameters.flag("dynamic_msix") {
             throw ControllerError(
                 ErrorNumber.invalid,
-                "give one of vuid, vhca_id, pf_id (with vf_id for a VF) and pci_bdf to name the "
-                    + "function; \(selectors.isEmpty ? "none" : selectors.joined(separator: ", ")) "
-                    + "was given")
+                "dynamic_msix is for PFs; VF \(function.vuid) takes its vectors with vf_num_msix")
         }
-        let found = functions.first { function in
-            switch selector {
-            case "vuid": function.vuid == parameters.string("vuid")
-            case "vhca_id": UInt64(function.vhcaID) == parameters.unsigned("vhca_id")
-            case "pf_id":
-                UInt64(function.pfIndex) == parameters.unsigned("pf_id")
-                    && function.vfIndex.map { UInt64($0) } == parameters.optionalUnsigned("vf_id")
-            default:
-                // "00:00.0" names every function that no host has enumerated, so it names none.
-                function.bdf == parameters.string("pci_bdf") && function.bdf != "00:00.0"
-            }
-        }
-        guard let found else {
+        let pool = pf.freeVectorCount ?? 0
+        guard let wanted = parameters.optionalUnsigned("vf_num_msix") else {
+            if present >= 2 { return present }
             throw ControllerError(
-                ErrorNumber.noDevice,
-                "no virtio-blk function with this \(selector); emulation_function_list shows the "
-                    + "\(functions.count) there are")
+                ErrorNumber.noSpace,
+                "VF \(function.vuid) has \(present) vectors; give vf_num_msix, at least 2, from "
+                    + "the pool of PF \(pf.identity.vuid), which has \(pool)")
         }
-        return found
+        if wanted > UInt64(present + pool) {
+            throw ControllerError(
+                ErrorNumber.noSpace,
+                "vf_num_msix \(wanted): VF \(function.vuid) has \(present) vectors and the pool of "
+                    + "PF \(pf.identity.vuid) has \(pool); at most \(present + pool) are possible")
+        }
+        return Int(wanted)
+    }
+
+    /// One vector is kept for configuration changes, and an admin queue is a queue too.
+    private func queueCount(
+        _ parameters: Parameters, _ function: SelectedFunction, vectors: Int, _ standard: UInt64?
+    ) throws(ControllerError) -> Int {
+        let identity = function.identity
+        let limit = min(identity.queueLimit, vectors - 1)
+        let admin = parameters.flag("admin_q") ? 1 : 0
+        let wanted =
+            parameters.optionalUnsigned("num_queues") ?? standard ?? UInt64(max(1, limit - admin))
+        guard wanted + UInt64(admin) <= UInt64(max(0, limit)) else {
+            throw ControllerError(
+                ErrorNumber.noSpace,
+                "num_queues \(wanted)\(admin > 0 ? " and an admin queue" : ""): function "
+                    + "\(identity.vuid) has \(identity.queueLimit) queues and "
+                    + "\(vectors) vectors, one of them for configuration changes; at most "
+                    + "\(max(0, limit)) fit")
+        }
+        return Int(wanted)
     }
 }

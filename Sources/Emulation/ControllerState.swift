@@ -3,12 +3,12 @@
 public enum ControllerState: Equatable, Sendable {
     case opening
     case running
-    case suspending
+    case suspending(from: Resting)
     /// `eventsOnly`: I/O goes on, what the host sets up waits.
     case suspended(eventsOnly: Bool)
     case resuming
     case changingDevice(then: Resting)
-    case closing
+    case closing(from: Resting)
     case closed
 
     /// A state that lasts until somebody asks for another.
@@ -44,9 +44,11 @@ public enum ControllerState: Equatable, Sendable {
         switch (self, event) {
         case (.opening, .opened): .running
         case (.opening, .suspended): .suspended(eventsOnly: false)
-        case (.running, .suspend), (.suspended(eventsOnly: true), .suspend): .suspending
+        case (.running, .suspend): .suspending(from: .running)
+        case (.suspended(eventsOnly: true), .suspend):
+            .suspending(from: .suspended(eventsOnly: true))
         case (.suspending, .suspended): .suspended(eventsOnly: false)
-        case (.suspending, .abandonSuspend): .running
+        case (.suspending(let resting), .abandonSuspend): resting.state
         case (.running, .eventsSuspended): .suspended(eventsOnly: true)
         case (.suspended, .resume): .resuming
         case (.resuming, .resumed): .running
@@ -54,8 +56,10 @@ public enum ControllerState: Equatable, Sendable {
         case (.suspended(let eventsOnly), .changeDevice):
             .changingDevice(then: .suspended(eventsOnly: eventsOnly))
         case (.changingDevice(let resting), .deviceChanged): resting.state
-        case (.running, .close), (.suspended, .close): .closing
-        case (.closing, .abandonClose): .running
+        case (.running, .close): .closing(from: .running)
+        case (.suspended(let eventsOnly), .close):
+            .closing(from: .suspended(eventsOnly: eventsOnly))
+        case (.closing(let resting), .abandonClose): resting.state
         case (.closing, .closed): .closed
         default: nil
         }
@@ -65,13 +69,10 @@ public enum ControllerState: Equatable, Sendable {
     public var name: String {
         switch self {
         case .opening, .closed: "STOPPED"
-        case .running, .resuming, .closing, .suspended(eventsOnly: true),
-            .changingDevice(then: .running), .changingDevice(then: .suspended(eventsOnly: true)):
-            "STARTED"
+        case .running, .resuming: "STARTED"
         case .suspending: "SUSPENDING"
-        case .suspended(eventsOnly: false),
-            .changingDevice(then: .suspended(eventsOnly: false)):
-            "SUSPENDED"
+        case .suspended(let eventsOnly): eventsOnly ? "STARTED" : "SUSPENDED"
+        case .changingDevice(let resting), .closing(let resting): resting.state.name
         }
     }
 }

@@ -183,10 +183,12 @@ extension VirtioBlkController {
     /// What a controller with these options offers to its driver.
     static func offer(_ options: VirtioBlkOptions, _ device: BlockDevice?) -> VirtioOffer {
         let shape = BlockShape.of(device, options: options)
-        return VirtioOffer(
+        var offer = VirtioOffer(
             controller: options.name, features: shape.features(indirect: options.isIndirect),
             configuration: shape.configurationSpace(), queueCount: options.queueCount,
             queueSize: options.queueSize)
+        offer.vectorCount = options.vectorCount
+        return offer
     }
 }
 

@@ -9,7 +9,9 @@ internal import VirtioBlk
 ///
 ///     opening ──▶ running ◀──▶ suspending ──▶ suspended ──▶ resuming ──▶ running
 ///                    │                            │
-///                    └──────────▶ closing ◀───────┘ ──▶ closed
+///                    └─────────▶ closing ◀────────┘ ──▶ closed
+///
+/// A refused `suspending` or `closing` leads back to where it came from.
 ///
 /// The host's wishes arrive as whole states; `reconcile` compares the latest with what runs. One
 /// operation at a time goes through the turnstile; state names what is under way.
@@ -125,14 +127,10 @@ public actor VirtioBlkController {
     ) async throws(ControllerError) {
         await enterTurnstile()
         defer { turnstile.leave() }
-        if let force {
-            do {
-                try await port.checkClose(force: force)
-            } catch { throw ControllerError(error) }
-        }
         try step(.close)
+        if let force { try await askForClose(force: force) }
         guard await drain(within: limit) else {
-            await resumeQueues()
+            if state != .closing(from: .suspended(eventsOnly: false)) { await resumeQueues() }
             try step(.abandonClose)
             throw ControllerError(
                 ErrorNumber.busy,
@@ -146,5 +144,14 @@ public actor VirtioBlkController {
         use?.close()
         use = nil
         try step(.closed)
+    }
+    /// A refusal leaves the controller as it was. A function that is gone has nobody to refuse.
+    private func askForClose(force: Bool) async throws(ControllerError) {
+        do {
+            try await port.checkClose(force: force)
+        } catch  where error.code != ErrorNumber.noDevice {
+            try step(.abandonClose)
+            throw ControllerError(error)
+        } catch {}
     }
 }

@@ -5,14 +5,16 @@ internal import Platform
 
 /// The virtio-blk controllers of a service, by name and in the order of their creation.
 public actor VirtioBlkControllers {
-    private let manager: any EmulationManager
+    let manager: any EmulationManager
     private let group: ReactorGroup
     private let memoryMap = HostMemoryMap()
     private let log: Logger
-    private var controllers: [VirtioBlkController] = []
+    var controllers: [VirtioBlkController] = []
     /// Names that are being opened: taken, but not there yet.
     private var opening: Set<String> = []
     private var nextNumber = 1
+    /// Names of controllers that `modify` is at.
+    var changing: Set<String> = []
 
     public init(manager: any EmulationManager, group: ReactorGroup, log: Logger) {
         self.manager = manager
@@ -56,12 +58,18 @@ public actor VirtioBlkControllers {
         }
         opening.insert(options.name)
         defer { opening.remove(options.name) }
-        let controller = try await open(options, device)
-        controllers.append(controller)
-        return controller
+        do {
+            let controller = try await open(options, device)
+            controllers.append(controller)
+            return controller
+        } catch {
+            // A refused controller does not use up a number.
+            if options.name == "VblkCtrl\(nextNumber - 1)" { nextNumber -= 1 }
+            throw error
+        }
     }
 
-    private func open(
+    func open(
         _ options: VirtioBlkOptions, _ device: BlockDevice?
     ) async throws(ControllerError) -> VirtioBlkController {
         let offer = VirtioBlkController.offer(options, device)

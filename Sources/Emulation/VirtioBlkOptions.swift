@@ -18,6 +18,10 @@ public struct VirtioBlkOptions: Equatable, Sendable {
     public var isReadOnly: Bool
     public var isLocalOptimized: Bool
     public var startsSuspended: Bool
+    /// Vectors that a VF is to have; nil leaves its assignment alone.
+    public var vectorCount: Int?
+    /// Asked for with `dynamic_msix`. Every PF's VFs share its pool anyway; it is listed only.
+    public var isDynamic = false
 
     public init(
         name: String, vuid: String, bdev: String?, queueCount: Int, queueSize: Int,

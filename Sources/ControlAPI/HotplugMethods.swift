@@ -1,0 +1,183 @@
+internal import Emulation
+internal import Hardware
+internal import JSONRPC
+internal import Platform
+
+/// Functions that come and go at run time (functions.json).
+extension MethodRegistry {
+    func registerHotplug(_ context: StorageContext) {
+        registerFunctionCreation(context)
+        registerFunctionDestruction(context)
+        registerPlugging(context)
+        registerNVMePlugging()
+    }
+
+    private func registerFunctionCreation(_ context: StorageContext) {
+        register("virtio_blk_function_create") { parameters in
+            let defaults = try context.controllerDefaults(parameters)
+            let function = try await context.manager.createFunction(
+                try FunctionRequest(parameters, kind: .virtioBlk))
+            context.defaults.set(defaults, for: function.vuid)
+            return function.created
+        }
+        register("nvme_function_create") { parameters in
+            try await context.manager.createFunction(
+                try FunctionRequest(parameters, kind: .nvme)
+            ).created
+        }
+        register("virtio_blk_emulation_device_attach") { parameters in
+            let defaults = try context.controllerDefaults(parameters)
+            let function = try await context.createPlugged(
+                try FunctionRequest(parameters, kind: .virtioBlk))
+            context.defaults.set(defaults, for: function.vuid)
+            return function.created
+        }
+        register("nvme_emulation_device_attach") { parameters in
+            try await context.createPlugged(
+                try FunctionRequest(parameters, kind: .nvme)
+            ).created
+        }
+    }
+
+    private func registerFunctionDestruction(_ context: StorageContext) {
+        register("virtio_blk_function_destroy") { parameters in
+            try await context.destroyFunction(parameters, kind: .virtioBlk, force: false)
+        }
+        register("nvme_function_destroy") { parameters in
+            try await context.destroyFunction(parameters, kind: .nvme, force: false)
+        }
+        register("emulation_device_detach") { parameters in
+            try await context.destroyFunction(
+                parameters, kind: nil, force: parameters.flag("force"))
+        }
+    }
+
+    private func registerPlugging(_ context: StorageContext) {
+        register("virtio_blk_controller_hotplug") { parameters in
+            let vuid = try await context.hotplugFunction(ofController: parameters)
+            try await context.manager.plug(vuid: vuid)
+            if parameters.flag("wait_for_done") { try await context.wait(for: .plugged, vuid) }
+            return true
+        }
+        register("virtio_blk_controller_hotunplug") { parameters in
+            let vuid = try await context.hotplugFunction(ofController: parameters)
+            try await context.manager.unplug(vuid: vuid)
+            if parameters.flag("wait_for_done") { try await context.wait(for: .unplugged, vuid) }
+            return true
+        }
+        register("emulation_device_detach_prepare") { parameters in
+            let vuid = try await context.functionToDetach(parameters)
+            try await context.manager.unplug(vuid: vuid)
+            try await context.wait(for: .unplugged, vuid)
+            return true
+        }
+    }
+
+    private func registerNVMePlugging() {
+        for method in ["nvme_controller_hotplug", "nvme_controller_hotunplug"] {
+            register(method) { parameters in
+                throw ControllerError.noNVMeController(parameters.string("ctrl_id"))
+            }
+        }
+    }
+}
+
+extension ControllerError {
+    static func noNVMeController(_ name: String) -> ControllerError {
+        ControllerError(
+            ErrorNumber.noDevice,
+            "NVMe controller \"\(name.prefix(64))\" does not exist; this service has no NVMe "
+                + "controllers yet")
+    }
+}
+
+extension FunctionIdentity {
+    /// Scripts cut this by position: vhca_id first.
+    fileprivate var created: JSONValue {
+        ["vhca_id": JSONValue(vhcaID), "vuid": .string(vuid)]
+    }
+}
+
+extension StorageContext {
+    /// The one-step plug. What cannot be shown to the host does not stay either.
+    fileprivate func createPlugged(
+        _ request: FunctionRequest
+    ) async throws(ControllerError) -> FunctionIdentity {
+        do throws(HardwareError) {
+            let function = try await manager.createFunction(request)
+            do throws(HardwareError) {
+                try await manager.plug(vuid: function.vuid)
+            } catch {
+                try await manager.destroyFunction(vuid: function.vuid, force: false)
+                throw HardwareError(
+                    error.code,
+                    "\(error.reason); the function was removed again. Use "
+                        + "\(request.kind.prefix)_function_create, a controller on it and "
+                        + "\(request.kind.prefix)_controller_hotplug")
+            }
+            return function
+        } catch { throw ControllerError(error) }
+    }
+
+    fileprivate func destroyFunction(
+        _ parameters: Parameters, kind: FunctionIdentity.Kind?, force: Bool
+    ) async throws -> JSONValue {
+        let function = try await function(parameters, by: ["vuid", "vhca_id"], kind: kind)
+        try function.listing.requireHotplug()
+        try await manager.destroyFunction(vuid: function.vuid, force: force)
+        defaults.remove(function.vuid)
+        return true
+    }
+
+    fileprivate func hotplugFunction(
+        ofController parameters: Parameters
+    ) async throws -> String {
+        let controller = try await controllers.find(parameters.string("ctrl_id"))
+        let vuid = controller.options.vuid
+        guard let function = try await functions()[vuid] else { throw functionIsGone(vuid) }
+        try function.requireHotplug()
+        return vuid
+    }
+
+    fileprivate func functionToDetach(_ parameters: Parameters) async throws -> String {
+        let isByController = parameters.has("ctrl_id")
+        if isByController, !parameters.has("vuid"), !parameters.has("vhca_id") {
+            return try await hotplugFunction(ofController: parameters)
+        }
+        let function = try await function(
+            parameters, by: ["vuid", "vhca_id", "ctrl_id"], kind: nil)
+        try function.listing.requireHotplug()
+        guard function.listing.controller != nil else {
+            throw ControllerError(
+                ErrorNumber.busy,
+                "function \(function.vuid) has no controller to serve its driver while the host "
+                    + "lets go of it; create one first")
+        }
+        return function.vuid
+    }
+
+    func functionIsGone(_ vuid: String) -> ControllerError {
+        ControllerError(
+            ErrorNumber.noDevice, "function \(vuid) is gone; destroy its controller")
+    }
+}
+
+extension FunctionIdentity.Kind {
+    /// How names of methods begin.
+    var prefix: String {
+        switch self {
+        case .virtioBlk: "virtio_blk"
+        case .nvme: "nvme"
+        }
+    }
+}
+
+extension FunctionListing {
+    fileprivate func requireHotplug() throws(ControllerError) {
+        guard hotplugState == nil else { return }
+        throw ControllerError(
+            ErrorNumber.invalid,
+            "function \(identity.vuid) is a \(identity.vfIndex == nil ? "static PF" : "VF"), not a "
+                + "hot-plug PF: it is there as long as the firmware configuration says so")
+    }
+}

@@ -1,0 +1,31 @@
+"""The host that the card sits in, as its operator acts: `softdpu host`."""
+
+import subprocess
+
+from harness import BINARIES
+
+
+def host(service, *arguments):
+    """Acts on the card of `service`; returns (exit code, what it printed, what it complained)."""
+    done = subprocess.run(
+        [str(BINARIES / "softdpu"), "host", *map(str, arguments),
+         "--run", str(service.host.parent)],
+        capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def act(service, *arguments):
+    """An act that must succeed."""
+    code, output, error = host(service, *arguments)
+    assert code == 0, f"host {arguments}: {error}"
+    return output
+
+
+def functions(service, *arguments):
+    """All functions of the service's card, by VUID."""
+    listed = {}
+    for pf in service.snap(["emulation_function_list", *(arguments or ("--all",))]):
+        listed[pf["vuid"]] = pf
+        for vf in pf["vfs"]:
+            listed[vf["vuid"]] = vf
+    return listed
