@@ -1,4 +1,4 @@
-"""The host that the card sits in, as its operator acts: `softdpu host`."""
+"""The card's operators: `softdpu host` acts in the host, `softdpu mlxconfig` sets the firmware."""
 
 import subprocess
 
@@ -29,3 +29,13 @@ def functions(service, *arguments):
         for vf in pf["vfs"]:
             listed[vf["vuid"]] = vf
     return listed
+
+
+def configure(folder, **settings):
+    """Firmware settings of the software DPU that starts in `folder` next, with a cold boot."""
+    done = subprocess.run(
+        [str(BINARIES / "softdpu"), "mlxconfig", "-d", "0000:03:00.0", "-y",
+         "--state", str(folder / "state"), "set",
+         *(f"{key}={value}" for key, value in settings.items())],
+        capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -7,7 +7,7 @@ import time
 import unittest
 
 from harness import BINARIES, EndToEnd, Service, perf
-from host import act, functions, host
+from host import act, configure, functions, host
 
 VUID = "SOFTSNAP0001VBLKS1D0F0"
 CREATE = f"virtio_blk_controller_create --vuid {VUID} --ctrl H --num_queues 2 --bdev Malloc0"
@@ -77,6 +77,7 @@ class TwoSteps(Plugged):
 
 class Survival(Plugged):
     def test_a_function_outlives_a_killed_service(self):
+        configure(self.folder, PCI_SWITCH_EMULATION_ENABLE=1, PCI_SWITCH_EMULATION_NUM_PORT=32)
         dpu = self.dpu()
         snap = self.service(dpu=dpu)
         self.prepare(snap)

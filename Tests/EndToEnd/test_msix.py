@@ -5,7 +5,7 @@ import signal
 import unittest
 
 from harness import EndToEnd, RPCFailure, Service, perf
-from host import act, functions, host
+from host import act, configure, functions, host
 
 PF = "SOFTSNAP0001VBLKS0D0F0"
 
@@ -90,7 +90,9 @@ class Sequence(Pool):
 class Persistence(Pool):
     def assigned(self):
         """A daemon and a service, with 6 and 10 vectors on the first VFs and 16 in the pool."""
-        dpu = self.dpu("--virtio-blk-vfs", 4)
+        configure(self.folder, SRIOV_EN=1, VIRTIO_BLK_EMULATION_NUM_VF=4,
+                  VIRTIO_BLK_EMULATION_NUM_VF_MSIX=8)
+        dpu = self.dpu()
         snap = self.open(dpu=dpu)
         snap.snap("virtio_blk_controller_vfs_msix_reclaim VblkCtrl1")
         for index, vectors in ((0, 6), (1, 10)):
