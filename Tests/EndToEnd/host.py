@@ -33,9 +33,9 @@ def functions(service, *arguments):
 
 def configure(folder, **settings):
     """Firmware settings of the software DPU that starts in `folder` next, with a cold boot."""
-    done = subprocess.run(
-        [str(BINARIES / "softdpu"), "mlxconfig", "-d", "0000:03:00.0", "-y",
-         "--state", str(folder / "state"), "set",
-         *(f"{key}={value}" for key, value in settings.items())],
-        capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    values = [f"{key}={value}" for key, value in settings.items()]
+    for command in (["mlxconfig", "-d", "0000:03:00.0", "-y", "set", *values], ["power-cycle"]):
+        done = subprocess.run(
+            [str(BINARIES / "softdpu"), *command, "--state", str(folder / "state")],
+            capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
