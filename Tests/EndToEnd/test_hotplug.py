@@ -52,7 +52,7 @@ class TwoSteps(Plugged):
         snap.snap("virtio_blk_controller_hotplug -c H --wait_for_done")
         machine = subprocess.Popen(
             [str(BINARIES / "snap_perf"), "--socket", functions(snap)[VUID]["host_socket"],
-             "--seconds", "1"], stdout=subprocess.DEVNULL)
+             "--seconds", "3"], stdout=subprocess.DEVNULL)
         self.addCleanup(machine.kill)
         end = time.monotonic() + 20
         while not functions(snap)[VUID]["host_connected"]:
