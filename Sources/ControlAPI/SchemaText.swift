@@ -206,6 +206,10 @@ enum SchemaText {
         :"u64","default":0},{"name":"max","type":"u64"}]}]}
         """#,
         #"""
+        {"family":"snap","methods":[{"name":"softsnap_rdma_resources","mask":"runtime","params\#
+        ":[]}]}
+        """#,
+        #"""
         {"family":"snap","methods":[{"name":"snap_log_level_set","mask":"runtime","params":[{"\#
         name":"level","type":"u32","required":true,"min":0,"max":5}]},{"name":"snap_global_par\#
         am_list","mask":"runtime","params":[]},{"name":"spdk_bdev_create","mask":"runtime","pa\#

@@ -9,6 +9,7 @@ extension MethodRegistry {
         registerFunctions(context)
         registerHotplug(context)
         registerVectors(context)
+        registerRDMA(context)
         register("spdk_bdev_create") { parameters in
             let device = try context.device(parameters.string("bdev_name"))
             context.registrations.add(device.name)

@@ -85,7 +85,11 @@ struct CardStore: Sendable {
         if let count = inventory.virtioBlkPFs { configuration.virtioBlk.pfCount = count }
         if let count = inventory.virtioBlkVFs {
             configuration.virtioBlk.vfCount = count
-            if count > 0 { configuration.hasSRIOV = true }
+            // The firmware configuration gives VFs nothing while its SR-IOV is off.
+            if count > 0 && !configuration.hasSRIOV {
+                configuration.hasSRIOV = true
+                configuration.virtioBlk.vfVectorCount = CardConfiguration().virtioBlk.vfVectorCount
+            }
         }
         if let problem = configuration.impossibility {
             throw HardwareError(ErrorNumber.invalid, problem)

@@ -65,6 +65,14 @@ final class TestManager: EmulationManager {
 
     // --- the contract ---
 
+    func rdmaDevices() async throws(HardwareError) -> [RDMADeviceListing] {
+        [
+            RDMADeviceListing(
+                name: "mlx5_2", kind: "SF", pageByteCount: 65536, barKiB: 256,
+                advertisedQueuePairs: 131_072, usableQueuePairs: 32, queuePairCount: 2)
+        ]
+    }
+
     func functions() async throws(HardwareError) -> [FunctionListing] {
         model.withLock { model in
             model.queries += 1

@@ -130,8 +130,10 @@ class DPU:
         self.run = Path(folder) / "dpu"
         self.control = self.run / "control" / "dpu.sock"
         self.host = self.run / "host"
+        self.state = Path(folder) / "state"
         self.process = Process(
-            "softdpu", ["run", "--run", self.run, "--virtio-blk-pfs", pfs, *arguments],
+            "softdpu",
+            ["run", "--run", self.run, "--state", self.state, "--virtio-blk-pfs", pfs, *arguments],
             Path(folder) / "dpu.log")
         self.process.wait_for("event=ready")
 

@@ -159,10 +159,15 @@ class CommandLines(EndToEnd):
 
     def test_a_second_dpu_in_the_directory(self):
         dpu = self.dpu()
-        done = subprocess.run([str(BINARIES / "softdpu"), "run", "--run", str(dpu.run)],
-                              timeout=30, capture_output=True, text=True, check=False)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("in use by another software DPU", done.stderr)
+        command = [str(BINARIES / "softdpu"), "run", "--run"]
+        for arguments, reason in [
+                ([dpu.run, "--state", self.folder / "other"], "in use by another software DPU"),
+                ([self.folder / "other", "--state", dpu.state], "is run by another software DPU"),
+                ([self.folder / "more", "--state", "/proc/nothing"], "--state")]:
+            done = subprocess.run([*command, *map(str, arguments)], timeout=30,
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(reason, done.stderr)
 
     def test_a_log_that_cannot_be_written_is_said_once(self):
         service = self.keep(Service(self.folder, "--rpc-log", "/proc/nothing/x"))
