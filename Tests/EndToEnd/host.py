@@ -32,10 +32,19 @@ def functions(service, *arguments):
 
 
 def configure(folder, **settings):
-    """Firmware settings of the software DPU that starts in `folder` next, with a cold boot."""
-    values = [f"{key}={value}" for key, value in settings.items()]
-    for command in (["mlxconfig", "-d", "0000:03:00.0", "-y", "set", *values], ["power-cycle"]):
-        done = subprocess.run(
-            [str(BINARIES / "softdpu"), *command, "--state", str(folder / "state")],
-            capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    """Boots the card of `folder` with these firmware settings."""
+    pairs = [f"{key}={value}" for key, value in settings.items()]
+    run(folder, "mlxconfig", "-d", "0000:03:00.0", "-y", "set", *pairs)
+    power_cycle(folder)
+
+
+def power_cycle(folder):
+    """A cold boot of the card, whether its software DPU runs or not."""
+    run(folder, "power-cycle")
+
+
+def run(folder, *arguments):
+    done = subprocess.run(
+        [str(BINARIES / "softdpu"), *arguments, "--state", str(folder / "state")],
+        capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -3,9 +3,10 @@
 import json
 import signal
 import unittest
+from pathlib import Path
 
 from harness import EndToEnd, RPCFailure, Service, perf
-from host import act, configure, functions, host
+from host import act, configure, functions, host, power_cycle
 
 PF = "SOFTSNAP0001VBLKS0D0F0"
 
@@ -111,6 +112,20 @@ class Persistence(Pool):
             self.assertEqual(self.ledger(snap), [16, 6, 10, 0, 0])
             listed = snap.snap("virtio_blk_controller_list -c VblkCtrl2")[0]
             self.assertEqual((listed["num_msix"], listed["num_queues"]), (10, 9))
+
+    def test_an_assignment_survives_the_daemon_and_ends_with_a_cold_boot(self):
+        dpu, snap = self.assigned()
+        snap.stop()
+        dpu.stop(signal.SIGKILL)
+        # So that "ready" is the next daemon's word.
+        Path(dpu.process.log).unlink()
+        dpu = self.dpu()
+        snap = self.keep(Service(self.folder, dpu=dpu))
+        self.assertEqual(self.ledger(snap), [16, 6, 10, 0, 0])
+        snap.stop()
+        power_cycle(self.folder)
+        snap = self.keep(Service(self.folder, dpu=dpu))
+        self.assertEqual(self.ledger(snap), [0, 8, 8, 8, 8])
 
     def test_an_assignment_ends_with_a_release_or_a_reclaim(self):
         _, snap = self.assigned()
