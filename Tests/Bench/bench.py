@@ -7,11 +7,13 @@ other core. Example: bench.py --build .build/release --pairs 5 --seconds 2
 """
 import argparse
 import contextlib
+import json
 import os
 import pathlib
 import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -94,8 +96,9 @@ class Driver:
 class Service:
     """snap_service with the embedded software DPU, driven through its client."""
 
-    def __init__(self, build, directory, functions):
-        self.build, self.directory, self.functions = build, directory, functions
+    def __init__(self, build, directory, functions, vfs=0):
+        self.build, self.directory = build, directory
+        self.functions, self.vfs = functions, vfs
         self.rpc_socket = str(directory / "rpc.sock")
 
     def rpc(self, *arguments):
@@ -107,7 +110,8 @@ class Service:
     def start(self):
         command = ["taskset", "-c", f"{SERVICE_CORE},{DRIVER_CORE}",
                    str(self.build / "snap_service"), "-r", self.rpc_socket,
-                   "-m", hex(1 << SERVICE_CORE), "--virtio-blk-pfs", str(self.functions)]
+                   "-m", hex(1 << SERVICE_CORE), "--virtio-blk-pfs", str(self.functions),
+                   "--virtio-blk-vfs", str(self.vfs)]
         return running(command, self.rpc_socket, self.directory / "service.log")
 
     def controller(self, index, bdev, queues=1):
@@ -240,6 +244,56 @@ def idle_and_memory(options, driver, directory):
         fronts[0].wait()
 
 
+class Calls:
+    """JSON-RPC calls over one connection, without a client's start-up time."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.decoder = json.JSONDecoder()
+
+    def __call__(self, method, **parameters):
+        request = {"jsonrpc": "2.0", "id": 1, "method": method}
+        if parameters:
+            request["params"] = parameters
+        self.socket.sendall(json.dumps(request).encode())
+        text = ""
+        while True:
+            text += self.socket.recv(1 << 20).decode()
+            try:
+                answer, _ = self.decoder.raw_decode(text)
+            except ValueError:
+                continue
+            if "error" in answer:
+                raise RuntimeError(f"{method}: {answer['error']}")
+            return answer["result"]
+
+
+def hardware(options, directory):
+    """250 VFs on one PF: their controllers, and the list of all functions."""
+    count = 250
+    service = Service(options.build, directory, 1, vfs=count)
+    with service.start():
+        call = Calls(service.rpc_socket)
+        call("bdev_null_create", name="Null0", num_blocks=2048, block_size=512)
+        call("virtio_blk_controller_create", pf_id=0)
+        times = []
+        for index in range(count):
+            start = time.perf_counter()
+            call("virtio_blk_controller_create", pf_id=0, vf_id=index, bdev="Null0")
+            times.append(1000 * (time.perf_counter() - start))
+        figure("hw.vf_create", statistics.median(times),
+               f"ms each (250 VFs, the slowest {max(times):.2f} ms)")
+        times = []
+        for _ in range(20):
+            start = time.perf_counter()
+            listed = call("emulation_function_list", all=True)
+            times.append(1000 * (time.perf_counter() - start))
+        assert len(listed[0]["vfs"]) == count
+        figure("rpc.emulation_function_list_250", statistics.median(times),
+               f"ms (the slowest of 20 {max(times):.2f} ms)")
+
+
 def instructions(options, directory):
     """callgrind over the device model's turns, all of them busy, in a single-threaded driver."""
     if not shutil.which("valgrind"):
@@ -264,7 +318,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=5, help="paired runs of each figure")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a run")
     parser.add_argument("--file-directory", help="where the file of the file figures goes")
-    parser.add_argument("--only", choices=["null", "file", "idle", "instructions"])
+    parser.add_argument("--only", choices=["null", "file", "idle", "hardware", "instructions"])
     options = parser.parse_args()
     options.build = options.build.resolve()
     if len(os.sched_getaffinity(0)) < 2:
@@ -274,6 +328,7 @@ def main():
         "null": lambda directory: null_and_malloc(options, driver, directory),
         "file": lambda directory: file_disk(options, driver, directory),
         "idle": lambda directory: idle_and_memory(options, driver, directory),
+        "hardware": lambda directory: hardware(options, directory),
         "instructions": lambda directory: instructions(options, directory),
     }
     for name, stage in stages.items():
