@@ -174,6 +174,9 @@ class Refused(Pool):
         self.refuse(snap, named, -28, "vf_num_msix")
         self.refuse(snap, f"{named} --vf_num_msix 4", -28, "4 vectors")
         self.refuse(snap, f"{named} --vf_num_msix 33", -28, "33")
+        self.refuse(snap, f"{named} --vf_num_msix 4294967295", -34, "4294967295")
+        self.refuse(snap, f"{named[:-1]}65535", -28, "65535")
+        self.refuse(snap, f"{named[:-1]}65536", -32602, "num_queues")
 
     def test_functions_out_of_range_and_wrong_selectors(self):
         snap = self.open()
