@@ -87,13 +87,17 @@ extension Card {
         reindex()
     }
 
-    /// Shows a hot-plug PF to the host; a host with power takes it at once.
+    /// Shows a hot-plug PF to the host; a host with power takes it at once. Nothing to do for one
+    /// that is plugged.
     public mutating func plug(_ vuid: String) throws(HardwareError) {
         let index = try hotplugIndex(vuid)
-        guard functions[index].hotplug == .powerOff else {
+        switch functions[index].hotplug {
+        case .powerOff: break
+        case .plugging, .powerOn: return
+        case .unplugging, nil:
             throw HardwareError(
                 ErrorNumber.busy,
-                "function \(vuid) is \(functions[index].hotplug?.rawValue ?? "") already")
+                "function \(vuid) is HOTUNPLUG_PREPARE: its host has yet to let go of it")
         }
         guard functions[index].controller != nil else {
             throw HardwareError(
@@ -106,17 +110,14 @@ extension Card {
     }
 
     /// Asks the host to let go of a hot-plug PF. The built-in host does at once; a connected
-    /// virtual machine when it disconnects (`hostLeft`).
+    /// virtual machine when it disconnects (`hostLeft`). Nothing to do for one without power.
     public mutating func unplug(_ vuid: String) throws(HardwareError) {
         let index = try hotplugIndex(vuid)
         switch functions[index].hotplug {
         case .plugging, .powerOn:
             functions[index].hotplug = .unplugging
             if !functions[index].isHostConnected { settle(index) }
-        case .unplugging: return
-        case .powerOff, nil:
-            throw HardwareError(
-                ErrorNumber.invalid, "function \(vuid) is POWER_OFF: the host does not have it")
+        case .unplugging, .powerOff, nil: return
         }
     }
 

@@ -69,7 +69,7 @@ struct SnapServiceCommand: AsyncParsableCommand {
         _ = try tcpAddress()
         // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 39 of them.
         let runDirectory = run ?? rpcSocket + ".run"
-        if dpu == nil, runDirectory.utf8.count > 68, rpcSocket.utf8.count <= 107 {
+        if dpu == nil, runDirectory.utf8.count > 68 {
             throw ValidationError(
                 "host sockets in \(runDirectory) would have paths of more than 107 bytes; give a "
                     + "directory of at most 68 bytes with --run")

@@ -124,9 +124,12 @@ def client(script, socket, line, stdin=None):
 
 
 class DPU:
-    """softdpu run."""
+    """softdpu run. Each has a log of its own."""
+
+    count = 0
 
     def __init__(self, folder, *arguments, pfs=1):
+        DPU.count += 1
         self.run = Path(folder) / "dpu"
         self.control = self.run / "control" / "dpu.sock"
         self.host = self.run / "host"
@@ -134,7 +137,7 @@ class DPU:
         self.process = Process(
             "softdpu",
             ["run", "--run", self.run, "--state", self.state, "--virtio-blk-pfs", pfs, *arguments],
-            Path(folder) / "dpu.log")
+            Path(folder) / f"dpu{DPU.count}.log")
         self.process.wait_for("event=ready")
 
     def stop(self, number=signal.SIGTERM):

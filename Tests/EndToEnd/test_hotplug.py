@@ -52,7 +52,7 @@ class TwoSteps(Plugged):
         snap.snap("virtio_blk_controller_hotplug -c H --wait_for_done")
         machine = subprocess.Popen(
             [str(BINARIES / "snap_perf"), "--socket", functions(snap)[VUID]["host_socket"],
-             "--seconds", "3"], stdout=subprocess.DEVNULL)
+             "--seconds", "0.2", "--hold", "60"], stdout=subprocess.DEVNULL)
         self.addCleanup(machine.kill)
         end = time.monotonic() + 20
         while not functions(snap)[VUID]["host_connected"]:
@@ -60,10 +60,11 @@ class TwoSteps(Plugged):
         snap.snap("virtio_blk_controller_hotunplug -c H")
         self.assertEqual(self.state(snap), "HOTUNPLUG_PREPARE")
         self.assert_refused(snap, "virtio_blk_controller_modify -c H --num_msix 4", -16, VUID)
-        # Asked again, the answer comes when the machine has ended its I/O and gone.
+        # Asked again, the answer comes when the machine has gone.
+        machine.kill()
         snap.snap("virtio_blk_controller_hotunplug -c H --wait_for_done")
         self.assertEqual(self.state(snap), "POWER_OFF")
-        self.assertEqual(machine.wait(30), 0)
+        machine.wait(30)
 
     def test_a_host_without_power_takes_the_function_when_it_can(self):
         snap = self.service()
@@ -122,7 +123,6 @@ class Refused(Plugged):
                 ("virtio_blk_function_destroy", -22, "vuid"),
                 ("virtio_blk_controller_hotplug -c S", -22, "static PF"),
                 ("virtio_blk_controller_hotplug -c X", -19, '"X"'),
-                ("virtio_blk_controller_hotunplug -c H", -22, "POWER_OFF"),
                 ("nvme_controller_hotplug -c N", -19, '"N"'),
                 ("virtio_blk_function_create --total_vf 2", -95, "SR-IOV"),
                 ("virtio_blk_function_create --transitional_device", -95, "virtio 1.x"),
@@ -133,7 +133,7 @@ class Refused(Plugged):
             self.assertEqual((functions(snap), snap.snap("virtio_blk_controller_list")), before,
                              line)
         snap.snap("virtio_blk_controller_hotplug -c H --wait_for_done")
-        self.assert_refused(snap, "virtio_blk_controller_hotplug -c H", -16, "POWER_ON")
+        snap.snap("virtio_blk_controller_hotplug -c H --wait_for_done")
         self.assert_refused(snap, "virtio_blk_controller_modify -c H --num_queues 1", -16,
                             "POWER_ON")
 

@@ -3,7 +3,6 @@
 import json
 import signal
 import unittest
-from pathlib import Path
 
 from harness import EndToEnd, RPCFailure, Service, perf
 from host import act, configure, functions, host, power_cycle
@@ -117,8 +116,6 @@ class Persistence(Pool):
         dpu, snap = self.assigned()
         snap.stop()
         dpu.stop(signal.SIGKILL)
-        # So that "ready" is the next daemon's word.
-        Path(dpu.process.log).unlink()
         dpu = self.dpu()
         snap = self.keep(Service(self.folder, dpu=dpu))
         self.assertEqual(self.ledger(snap), [16, 6, 10, 0, 0])
