@@ -38,16 +38,15 @@ class Guest(EndToEnd):
 
 
 class Disks(Guest):
-    def test_verified_io_capacity_changes_and_hot_add(self):
+    def test_verified_io_capacity_changes_and_hot_plug(self):
         image = self.folder / "disk.raw"
         with open(image, "wb") as file:
             file.truncate(64 << 20)
-        service = self.service(pfs=4)
+        service = self.service(pfs=3)
         for line in ("bdev_malloc_create -b M 64 512", f"bdev_aio_create {image} A 512",
                      "bdev_null_create N 64 512", "bdev_malloc_create -b H 64 512"):
             service.spdk(line)
-        for index, (bdev, serial) in enumerate((("M", "malloc"), ("A", "file"), ("N", "null"),
-                                                ("H", "hot"))):
+        for index, (bdev, serial) in enumerate((("M", "malloc"), ("A", "file"), ("N", "null"))):
             service.snap(f"virtio_blk_controller_create --pf_id {index} --bdev {bdev} "
                          f"--vblk_id {serial} {SHAPE}")
         machine = self.machine(*(service.socket(index) for index in range(3)))
@@ -66,7 +65,12 @@ class Disks(Guest):
             service.spdk("bdev_aio_rescan A")
         self.check_capacity(machine, "file", 64, grow, 80)
         self.fio(machine, "file", "--rw=randwrite --offset=64M --size=4M --iodepth=8")
-        self.check_hot_add(service, machine)
+        vuid = service.snap("virtio_blk_function_create")["vuid"]
+        service.snap(f"virtio_blk_controller_create --vuid {vuid} -c Hot --bdev H --vblk_id hot "
+                     f"{SHAPE}")
+        service.snap("virtio_blk_controller_hotplug -c Hot --wait_for_done")
+        self.check_hot_add(service.host / f"{vuid}.sock", machine)
+        self.check_hot_remove(service, vuid, machine)
         machine.run("sync")
 
     def check_capacity(self, machine, serial, before, change, after):
@@ -76,10 +80,10 @@ class Disks(Guest):
         machine.run(f"for i in $(seq 100); do [ $({size}) = {after * 2048} ] && break; "
                     f"sleep 0.1; done; [ $({size}) = {after * 2048} ]")
 
-    def check_hot_add(self, service, machine):
+    def check_hot_add(self, path, machine):
         machine.send(f"fio --name=b --filename=/dev/$(disk malloc) {MIXED} --rw=randwrite "
                      "--size=4M --time_based --runtime=6 --iodepth=8 >/tmp/b.log 2>&1")
-        address = {"type": "unix", "data": {"path": str(service.socket(3))}}
+        address = {"type": "unix", "data": {"path": str(path)}}
         machine.qmp(
             ("chardev-add", {"id": "hot", "backend": {"type": "socket", "data": {
                 "addr": address, "server": False, "reconnect": 1}}}),
@@ -89,6 +93,21 @@ class Disks(Guest):
         machine.run("for i in $(seq 100); do [ -n \"$(disk hot)\" ] && break; sleep 0.1; done; "
                     "[ -n \"$(disk hot)\" ]")
         self.fio(machine, "hot", "--rw=randwrite --size=4M --iodepth=16")
+
+    def check_hot_remove(self, service, vuid, machine):
+        """The operator asks, the guest lets go, and the function can be destroyed."""
+        service.snap("virtio_blk_controller_hotunplug -c Hot")
+        state = {function["vuid"]: function for function in
+                 service.snap("emulation_function_list")}[vuid]
+        self.assertEqual(state["hotplug state"], "HOTUNPLUG_PREPARE")
+        machine.qmp(("device_del", {"id": "hotdisk"}))
+        machine.run("for i in $(seq 100); do [ -z \"$(disk hot)\" ] && break; sleep 0.1; done; "
+                    "[ -z \"$(disk hot)\" ]")
+        machine.qmp(("chardev-remove", {"id": "hot"}))
+        service.snap("virtio_blk_controller_hotunplug -c Hot --wait_for_done")
+        service.snap("virtio_blk_controller_destroy -c Hot")
+        service.snap(f"virtio_blk_function_destroy --vuid {vuid}")
+        self.assertEqual(len(service.snap("emulation_function_list")), 3)
 
 
 class Restart(Guest):

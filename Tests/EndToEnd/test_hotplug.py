@@ -133,6 +133,7 @@ class Refused(Plugged):
             self.assertEqual((functions(snap), snap.snap("virtio_blk_controller_list")), before,
                              line)
         snap.snap("virtio_blk_controller_hotplug -c H --wait_for_done")
+        # Asked again: an init file or a provisioner that repeats itself.
         snap.snap("virtio_blk_controller_hotplug -c H --wait_for_done")
         self.assert_refused(snap, "virtio_blk_controller_modify -c H --num_queues 1", -16,
                             "POWER_ON")
