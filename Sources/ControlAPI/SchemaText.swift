@@ -139,38 +139,38 @@ enum SchemaText {
         ame":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"revid","type":"u8"},{\#
         "name":"class_code","type":"u32","max":16777215},{"name":"num_msix","type":"u32","min"\#
         :2,"max":2048},{"name":"total_vf","type":"u32"},{"name":"bdev","type":"str"},{"name":"\#
-        num_queues","type":"u32","min":1},{"name":"queue_depth","type":"u32","min":1,"max":256\#
-        },{"name":"transitional_device","type":"bool","default":false}]},{"name":"nvme_functio\#
-        n_create","mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"id","type":"\#
-        u16"},{"name":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"revid","type\#
-        ":"u8"},{"name":"class_code","type":"u32","max":16777215},{"name":"num_msix","type":"u\#
-        32","min":2,"max":2048},{"name":"total_vf","type":"u32"}]},{"name":"virtio_blk_functio\#
-        n_destroy","mask":"runtime","params":[{"name":"vuid","type":"str"},{"name":"vhca_id","\#
-        type":"u32"}]},{"name":"nvme_function_destroy","mask":"runtime","params":[{"name":"vui\#
-        d","type":"str"},{"name":"vhca_id","type":"u32"}]},{"name":"virtio_blk_controller_hotp\#
-        lug","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name\#
-        ":"wait_for_done","type":"bool","default":false}]},{"name":"virtio_blk_controller_hotu\#
-        nplug","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"na\#
-        me":"wait_for_done","type":"bool","default":false}]},{"name":"nvme_controller_hotplug"\#
-        ,"mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"w\#
-        ait_for_done","type":"bool","default":false}]},{"name":"nvme_controller_hotunplug","ma\#
-        sk":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"wait_\#
-        for_done","type":"bool","default":false}]},{"name":"virtio_blk_emulation_device_attach\#
-        ","mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"id","type":"u16"},{"\#
-        name":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"revid","type":"u8"},\#
-        {"name":"class_code","type":"u32","max":16777215},{"name":"num_msix","type":"u32","min\#
-        ":2,"max":2048},{"name":"total_vf","type":"u32"},{"name":"bdev","type":"str"},{"name":\#
-        "num_queues","type":"u32","min":1},{"name":"queue_depth","type":"u32","min":1,"max":25\#
-        6},{"name":"transitional_device","type":"bool","default":false}]},{"name":"nvme_emulat\#
-        ion_device_attach","mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"id"\#
-        ,"type":"u16"},{"name":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"rev\#
-        id","type":"u8"},{"name":"class_code","type":"u32","max":16777215},{"name":"num_msix",\#
-        "type":"u32","min":2,"max":2048},{"name":"total_vf","type":"u32"},{"name":"protocol","\#
-        type":"str","default":"nvme","enum":["nvme"]}]},{"name":"emulation_device_detach_prepa\#
-        re","mask":"runtime","params":[{"name":"vuid","type":"str"},{"name":"vhca_id","type":"\#
-        u32"},{"name":"ctrl_id","type":"str"}]},{"name":"emulation_device_detach","mask":"runt\#
-        ime","params":[{"name":"vuid","type":"str"},{"name":"vhca_id","type":"u32"},{"name":"f\#
-        orce","type":"bool","default":false}]}]}
+        num_queues","type":"u32","min":1,"max":65535},{"name":"queue_depth","type":"u32","min"\#
+        :1,"max":256},{"name":"transitional_device","type":"bool","default":false}]},{"name":"\#
+        nvme_function_create","mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"\#
+        id","type":"u16"},{"name":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"\#
+        revid","type":"u8"},{"name":"class_code","type":"u32","max":16777215},{"name":"num_msi\#
+        x","type":"u32","min":2,"max":2048},{"name":"total_vf","type":"u32"}]},{"name":"virtio\#
+        _blk_function_destroy","mask":"runtime","params":[{"name":"vuid","type":"str"},{"name"\#
+        :"vhca_id","type":"u32"}]},{"name":"nvme_function_destroy","mask":"runtime","params":[\#
+        {"name":"vuid","type":"str"},{"name":"vhca_id","type":"u32"}]},{"name":"virtio_blk_con\#
+        troller_hotplug","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":\#
+        true},{"name":"wait_for_done","type":"bool","default":false}]},{"name":"virtio_blk_con\#
+        troller_hotunplug","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required\#
+        ":true},{"name":"wait_for_done","type":"bool","default":false}]},{"name":"nvme_control\#
+        ler_hotplug","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true\#
+        },{"name":"wait_for_done","type":"bool","default":false}]},{"name":"nvme_controller_ho\#
+        tunplug","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"\#
+        name":"wait_for_done","type":"bool","default":false}]},{"name":"virtio_blk_emulation_d\#
+        evice_attach","mask":"runtime","params":[{"name":"vid","type":"u16"},{"name":"id","typ\#
+        e":"u16"},{"name":"ssid","type":"u16"},{"name":"ssvid","type":"u16"},{"name":"revid","\#
+        type":"u8"},{"name":"class_code","type":"u32","max":16777215},{"name":"num_msix","type\#
+        ":"u32","min":2,"max":2048},{"name":"total_vf","type":"u32"},{"name":"bdev","type":"st\#
+        r"},{"name":"num_queues","type":"u32","min":1,"max":65535},{"name":"queue_depth","type\#
+        ":"u32","min":1,"max":256},{"name":"transitional_device","type":"bool","default":false\#
+        }]},{"name":"nvme_emulation_device_attach","mask":"runtime","params":[{"name":"vid","t\#
+        ype":"u16"},{"name":"id","type":"u16"},{"name":"ssid","type":"u16"},{"name":"ssvid","t\#
+        ype":"u16"},{"name":"revid","type":"u8"},{"name":"class_code","type":"u32","max":16777\#
+        215},{"name":"num_msix","type":"u32","min":2,"max":2048},{"name":"total_vf","type":"u3\#
+        2"},{"name":"protocol","type":"str","default":"nvme","enum":["nvme"]}]},{"name":"emula\#
+        tion_device_detach_prepare","mask":"runtime","params":[{"name":"vuid","type":"str"},{"\#
+        name":"vhca_id","type":"u32"},{"name":"ctrl_id","type":"str"}]},{"name":"emulation_dev\#
+        ice_detach","mask":"runtime","params":[{"name":"vuid","type":"str"},{"name":"vhca_id",\#
+        "type":"u32"},{"name":"force","type":"bool","default":false}]}]}
         """#,
         #"""
         {"family":"spdk","methods":[{"name":"log_set_level","mask":"any","decode_error":[-3260\#
@@ -222,33 +222,34 @@ enum SchemaText {
         arams":[{"name":"vuid","type":"str"},{"name":"vhca_id","type":"u32"},{"name":"pf_id","\#
         type":"u32"},{"name":"vf_id","type":"u32"},{"name":"pci_bdf","type":"str"},{"name":"ct\#
         rl_id","type":"str"},{"name":"bdev","type":"str"},{"name":"num_queues","type":"u32","m\#
-        in":1},{"name":"queue_size","type":"u32","default":256,"min":1,"max":256},{"name":"siz\#
-        e_max","type":"u32","default":4096,"min":1},{"name":"seg_max","type":"u32","default":1\#
-        ,"min":1},{"name":"vblk_id","type":"str","max_count":20},{"name":"admin_q","type":"boo\#
-        l","default":false,"aliases":["dbg_admin_q"]},{"name":"dynamic_msix","type":"bool","de\#
-        fault":false},{"name":"vf_num_msix","type":"u32","min":2},{"name":"force_in_order","ty\#
-        pe":"bool","default":false},{"name":"indirect_desc","type":"bool","default":false},{"n\#
-        ame":"read_only","type":"bool","default":false},{"name":"suspended","type":"bool","def\#
-        ault":false},{"name":"live_update_listener","type":"bool","default":false},{"name":"db\#
-        g_bdev_type","type":"str","enum":["null"]},{"name":"dbg_local_optimized","type":"bool"\#
-        ,"default":false}]},{"name":"virtio_blk_controller_destroy","mask":"runtime","params":\#
-        [{"name":"ctrl_id","type":"str","required":true},{"name":"force","type":"bool","defaul\#
-        t":false},{"name":"release_msix","type":"bool","default":false}]},{"name":"virtio_blk_\#
-        controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":"str","require\#
-        d":true},{"name":"timeout_ms","type":"u32"},{"name":"events_only","type":"bool","defau\#
-        lt":false},{"name":"live_update_notifier","type":"bool","default":false}]},{"name":"vi\#
-        rtio_blk_controller_resume","mask":"runtime","params":[{"name":"ctrl_id","type":"str",\#
-        "required":true}]},{"name":"virtio_blk_controller_bdev_attach","mask":"runtime","param\#
-        s":[{"name":"ctrl_id","type":"str","required":true},{"name":"bdev","type":"str","requi\#
-        red":true},{"name":"vblk_id","type":"str","max_count":20},{"name":"dbg_bdev_type","typ\#
-        e":"str","enum":["null"]}]},{"name":"virtio_blk_controller_bdev_detach","mask":"runtim\#
-        e","params":[{"name":"ctrl_id","type":"str","required":true}]},{"name":"virtio_blk_con\#
-        troller_list","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"vi\#
-        rtio_blk_controller_modify","mask":"runtime","params":[{"name":"ctrl_id","type":"str",\#
-        "required":true},{"name":"num_queues","type":"u32","min":1},{"name":"num_msix","type":\#
-        "u32","min":2}]},{"name":"virtio_blk_controller_dbg_io_stats_get","mask":"runtime","pa\#
-        rams":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_blk_controller_dbg_debug_stat\#
-        s_get","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]}]}
+        in":1,"max":65535},{"name":"queue_size","type":"u32","default":256,"min":1,"max":256},\#
+        {"name":"size_max","type":"u32","default":4096,"min":1},{"name":"seg_max","type":"u32"\#
+        ,"default":1,"min":1},{"name":"vblk_id","type":"str","max_count":20},{"name":"admin_q"\#
+        ,"type":"bool","default":false,"aliases":["dbg_admin_q"]},{"name":"dynamic_msix","type\#
+        ":"bool","default":false},{"name":"vf_num_msix","type":"u32","min":2},{"name":"force_i\#
+        n_order","type":"bool","default":false},{"name":"indirect_desc","type":"bool","default\#
+        ":false},{"name":"read_only","type":"bool","default":false},{"name":"suspended","type"\#
+        :"bool","default":false},{"name":"live_update_listener","type":"bool","default":false}\#
+        ,{"name":"dbg_bdev_type","type":"str","enum":["null"]},{"name":"dbg_local_optimized","\#
+        type":"bool","default":false}]},{"name":"virtio_blk_controller_destroy","mask":"runtim\#
+        e","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"force","type":"b\#
+        ool","default":false},{"name":"release_msix","type":"bool","default":false}]},{"name":\#
+        "virtio_blk_controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":"s\#
+        tr","required":true},{"name":"timeout_ms","type":"u32"},{"name":"events_only","type":"\#
+        bool","default":false},{"name":"live_update_notifier","type":"bool","default":false}]}\#
+        ,{"name":"virtio_blk_controller_resume","mask":"runtime","params":[{"name":"ctrl_id","\#
+        type":"str","required":true}]},{"name":"virtio_blk_controller_bdev_attach","mask":"run\#
+        time","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"bdev","type":\#
+        "str","required":true},{"name":"vblk_id","type":"str","max_count":20},{"name":"dbg_bde\#
+        v_type","type":"str","enum":["null"]}]},{"name":"virtio_blk_controller_bdev_detach","m\#
+        ask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true}]},{"name":"vi\#
+        rtio_blk_controller_list","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]}\#
+        ,{"name":"virtio_blk_controller_modify","mask":"runtime","params":[{"name":"ctrl_id","\#
+        type":"str","required":true},{"name":"num_queues","type":"u32","min":1,"max":65535},{"\#
+        name":"num_msix","type":"u32","min":2}]},{"name":"virtio_blk_controller_dbg_io_stats_g\#
+        et","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_blk_c\#
+        ontroller_dbg_debug_stats_get","mask":"runtime","params":[{"name":"ctrl_id","type":"st\#
+        r"}]}]}
         """#,
     ]
 }

@@ -88,7 +88,8 @@ extension StorageContext {
 /// The function, its vectors and its queues.
 extension StorageContext {
     /// Nil for a call that leaves nothing to find out: the hardware checks what it is given, and
-    /// hundreds of such calls do not list hundreds of functions each.
+    /// hundreds of such calls do not list hundreds of functions each. Numbers that no function can
+    /// have are refused here, in their own words.
     private func virtioBlkFunction(
         _ parameters: Parameters
     ) async throws(ControllerError) -> SelectedFunction? {
@@ -97,7 +98,8 @@ extension StorageContext {
                 ErrorNumber.invalid, "vf_id counts the VFs of a PF; give its pf_id as well")
         }
         let selectors = ["vuid", "vhca_id", "pf_id", "pci_bdf"]
-        if selectors.filter(parameters.has) == ["vuid"], parameters.has("num_queues"),
+        if selectors.filter(parameters.has) == ["vuid"],
+            let queues = parameters.optionalUnsigned("num_queues"), queues <= 64,
             !parameters.flag("admin_q"), !parameters.flag("dynamic_msix")
         {
             return nil

@@ -97,7 +97,7 @@ private func call(
         ),
         (
             #"{"num_queues":"4"}"#,
-            "parameter \"num_queues\" is \"4\"; give an integer from 1 to 4294967295"
+            "parameter \"num_queues\" is \"4\"; give an integer from 1 to 65535"
         ),
         (#"{"suspended":2}"#, "parameter \"suspended\" is 2; give true or false"),
         (

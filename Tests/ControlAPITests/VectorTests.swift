@@ -134,9 +134,13 @@ private let pf = "TVBLKS0D0F0"
             #"{"vuid":"TVBLKS0D0F0VF1","num_queues":1,"vf_num_msix":2}"#)
         #expect(service.manager.edit { $0.queries } == before)
         #expect(service.manager["\(pf)VF1"]?.identity.vectorCount == 2)
-        for (vuid, answer) in [("x", "-19 function x does not exist"), ("\(pf)VF1", "-16 ")] {
+        for (vuid, queues, answer) in [
+            ("x", 1, "-19 function x does not exist"), ("\(pf)VF1", 1, "-16 "),
+            ("\(pf)VF2", 65535, "-28 num_queues 65535: function"), ("\(pf)VF2", 65536, "-32602 "),
+        ] {
             let found = try await service.call(
-                "virtio_blk_controller_create", "{\"vuid\":\"\(vuid)\",\"num_queues\":1}")
+                "virtio_blk_controller_create",
+                "{\"vuid\":\"\(vuid)\",\"num_queues\":\(queues)}")
             #expect(found.hasPrefix(answer), "\(found)")
         }
     }

@@ -3,7 +3,6 @@
 import json
 import signal
 import unittest
-from pathlib import Path
 
 from harness import EndToEnd, RPCFailure, Service, perf
 from host import act, configure, functions, host, power_cycle
@@ -117,8 +116,6 @@ class Persistence(Pool):
         dpu, snap = self.assigned()
         snap.stop()
         dpu.stop(signal.SIGKILL)
-        # So that "ready" is the next daemon's word.
-        Path(dpu.process.log).unlink()
         dpu = self.dpu()
         snap = self.keep(Service(self.folder, dpu=dpu))
         self.assertEqual(self.ledger(snap), [16, 6, 10, 0, 0])
@@ -174,6 +171,9 @@ class Refused(Pool):
         self.refuse(snap, named, -28, "vf_num_msix")
         self.refuse(snap, f"{named} --vf_num_msix 4", -28, "4 vectors")
         self.refuse(snap, f"{named} --vf_num_msix 33", -28, "33")
+        self.refuse(snap, f"{named} --vf_num_msix 4294967295", -34, "4294967295")
+        self.refuse(snap, f"{named[:-1]}65535", -28, "65535")
+        self.refuse(snap, f"{named[:-1]}65536", -32602, "num_queues")
 
     def test_functions_out_of_range_and_wrong_selectors(self):
         snap = self.open()
