@@ -9,9 +9,10 @@ public protocol EmulationManager: Sendable {
 
     func functions() async throws(HardwareError) -> [FunctionListing]
 
-    /// Takes the serving lease of a virtio function. EBUSY while another controller holds it, or
-    /// for a VF while its PF has no controller; EINVAL, field by field, when the offer takes back
-    /// what a driver has negotiated; ENOSPC when the vectors do not suffice.
+    /// Takes the serving lease of a virtio function. EBUSY while another controller holds it;
+    /// EINVAL for a VF while its PF has no controller, and, field by field, when the offer takes
+    /// back what a driver has negotiated; ENOSPC when the vectors do not suffice, ENOMEM when the
+    /// RDMA device cannot give the service its queue pairs.
     func open(
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort
@@ -74,8 +75,8 @@ public protocol VirtioFunctionPort: Sendable {
     /// A queue cannot go on: the device needs a reset.
     func fail(queue: Int, reason: String)
 
-    /// Whether the lease may be given back now. EBUSY for a PF with VF controllers, for a VF while
-    /// the host has SR-IOV enabled (unless `force`), and for a hot-plug PF that the host has.
+    /// Whether the lease may be given back now. Unless `force`, EBUSY for a PF with VF controllers
+    /// and for a VF that the host has enabled.
     func checkClose(force: Bool) async throws(HardwareError)
 
     /// Gives the lease back.

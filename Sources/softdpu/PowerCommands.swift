@@ -16,7 +16,7 @@ struct PowerCycleCommand: AsyncParsableCommand {
     func run() async throws {
         let changed = pendingParameters(
             try reportingRefusals { () throws(FirmwareError) in try state.store.state() })
-        try await reportingRefusals { () async throws(HardwareError) in
+        try await reportingCardRefusals { () async throws(HardwareError) in
             try await CardPower(stateDirectory: state.path).cycle()
         }
         let now = try reportingRefusals { () throws(FirmwareError) in try state.store.state() }
@@ -51,7 +51,7 @@ struct RebootCommand: AsyncParsableCommand {
         guard warm else {
             throw ValidationError("say reboot --warm, or softdpu power-cycle for a cold one")
         }
-        try await reportingRefusals { () async throws(HardwareError) in
+        try await reportingCardRefusals { () async throws(HardwareError) in
             try await CardPower(stateDirectory: state.path).rebootHost()
         }
         let kept = try reportingRefusals { () throws(FirmwareError) in try state.store.state() }

@@ -30,7 +30,7 @@ func reportingRefusals<Value>(
 }
 
 /// As above, for what the card refuses.
-func reportingRefusals(
+func reportingCardRefusals(
     _ body: () async throws(HardwareError) -> Void
 ) async throws(ExitCode) {
     do throws(HardwareError) {
