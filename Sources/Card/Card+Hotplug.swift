@@ -6,7 +6,7 @@ extension Card {
     /// Hot-plug PFs that there can be: one switch port serves all static PFs.
     public var hotplugLimit: Int { max(0, min(configuration.switchPortCount, 32) - 1) }
 
-    /// A new hot-plug PF, powered off.
+    /// A new hot-plug PF, powered off or, if so requested, shown to the host at once.
     public mutating func createFunction(
         _ request: FunctionRequest
     ) throws(HardwareError) -> FunctionIdentity {
@@ -33,7 +33,11 @@ extension Card {
         }
         let function = hotplugFunction(request, slot: slot, vectors: vectors, family.pci)
         insert(function)
-        return function.identity
+        if request.isPlugged, let index = functions.firstIndex(where: { $0.slot == slot }) {
+            functions[index].hotplug = .plugging
+            if isHostOn { settle(index) }
+        }
+        return try self.function(function.vuid).identity
     }
 
     private func hotplugFunction(

@@ -99,23 +99,14 @@ extension FunctionIdentity {
 }
 
 extension StorageContext {
-    /// The one-step plug. What cannot be shown to the host does not stay either.
+    /// The one-step plug.
     fileprivate func createPlugged(
         _ request: FunctionRequest
     ) async throws(ControllerError) -> FunctionIdentity {
-        do throws(HardwareError) {
-            let function = try await manager.createFunction(request)
-            do throws(HardwareError) {
-                try await manager.plug(vuid: function.vuid)
-            } catch {
-                try await manager.destroyFunction(vuid: function.vuid, force: false)
-                throw HardwareError(
-                    error.code,
-                    "\(error.reason); the function was removed again. Use "
-                        + "\(request.kind.prefix)_function_create, a controller on it and "
-                        + "\(request.kind.prefix)_controller_hotplug")
-            }
-            return function
+        var request = request
+        request.isPlugged = true
+        do {
+            return try await manager.createFunction(request)
         } catch { throw ControllerError(error) }
     }
 

@@ -17,7 +17,8 @@ public protocol EmulationManager: Sendable {
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort
 
-    /// A new hot-plug PF, powered off: services see it, the host does not. ENOTSUP without an
+    /// A new hot-plug PF, powered off unless the request says otherwise: services see it, the host
+    /// does not. ENOTSUP without an
     /// emulated PCIe switch, ENOSPC when all its ports are taken.
     func createFunction(
         _ request: FunctionRequest

@@ -92,6 +92,8 @@ public struct FunctionRequest: Equatable, Sendable {
     public var revisionID: UInt8?
     /// 24 bits.
     public var classCode: UInt32?
+    /// Shows it to the host at once, before it can have a controller.
+    public var isPlugged = false
 
     public init(kind: FunctionIdentity.Kind) { self.kind = kind }
 }

@@ -81,6 +81,7 @@ enum ControlCoding {
             ("class_code", request.classCode.map(Int.init)),
         ]
         for case (let name, let value?) in numbers { members.append(name, JSONValue(value)) }
+        members.append("plugged", .bool(request.isPlugged))
         return members
     }
 
@@ -96,6 +97,7 @@ enum ControlCoding {
         request.subsystemVendorID = value.int("ssvid").flatMap(UInt16.init(exactly:))
         request.revisionID = value.int("revid").flatMap(UInt8.init(exactly:))
         request.classCode = value.int("class_code").flatMap(UInt32.init(exactly:))
+        request.isPlugged = value.flag("plugged")
         return request
     }
 

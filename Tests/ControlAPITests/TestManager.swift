@@ -113,6 +113,9 @@ final class TestManager: EmulationManager {
             let index = model.functions.count { $0.identity.vfIndex == nil }
             let vectors = request.vectorCount ?? 9
             let vuid = model.add(request.kind, index, vf: nil, vectors: vectors, isHotplug: true)
+            if request.isPlugged, let index = model.index(vuid) {
+                model.functions[index].hotplugState = .powerOn
+            }
             return model.functions.first { $0.identity.vuid == vuid }!.identity
         }
     }

@@ -46,6 +46,19 @@ class TwoSteps(Plugged):
         snap.snap(f"virtio_blk_function_destroy --vuid {VUID}")
         self.assertNotIn(VUID, functions(snap))
 
+    def test_the_legacy_calls(self):
+        snap = self.service()
+        snap.spdk("bdev_null_create N 16 512")
+        made = snap.snap("virtio_blk_emulation_device_attach --num_msix 6")
+        self.assertEqual(functions(snap)[made["vuid"]]["hotplug state"], "POWER_ON")
+        snap.snap(f"virtio_blk_controller_create --vuid {made['vuid']} --bdev N -c L")
+        perf(functions(snap)[made["vuid"]]["host_socket"], "--seconds", 0.2)
+        snap.snap(f"emulation_device_detach_prepare --vuid {made['vuid']}")
+        self.assertEqual(functions(snap)[made["vuid"]]["hotplug state"], "POWER_OFF")
+        snap.snap("virtio_blk_controller_destroy -c L")
+        snap.snap(f"emulation_device_detach --vuid {made['vuid']}")
+        self.assertNotIn(made["vuid"], functions(snap))
+
     def test_unplug_waits_for_the_machine(self):
         snap = self.service()
         self.prepare(snap)
@@ -126,8 +139,7 @@ class Refused(Plugged):
                 ("nvme_controller_hotplug -c N", -19, '"N"'),
                 ("virtio_blk_function_create --total_vf 2", -95, "SR-IOV"),
                 ("virtio_blk_function_create --transitional_device", -95, "virtio 1.x"),
-                ("virtio_blk_function_create --bdev X", -19, '"X"'),
-                ("virtio_blk_emulation_device_attach", -22, "virtio_blk_function_create")):
+                ("virtio_blk_function_create --bdev X", -19, '"X"')):
             before = (functions(snap), snap.snap("virtio_blk_controller_list"))
             self.assert_refused(snap, line, code, text)
             self.assertEqual((functions(snap), snap.snap("virtio_blk_controller_list")), before,
