@@ -31,7 +31,9 @@ extension Card {
                 "num_msix is \(vectors); a function has \(Self.vectorMinimum) to "
                     + "\(Self.vectorMaximum) vectors")
         }
-        let function = hotplugFunction(request, slot: slot, vectors: vectors, family.pci)
+        let function = hotplugFunction(
+            request.kind, slot: slot, pfIndex: freePFIndex(request.kind), vectorCount: vectors,
+            PCIIdentity(request, else: family.pci))
         insert(function)
         if request.isPlugged, let index = functions.firstIndex(where: { $0.slot == slot }) {
             functions[index].hotplug = .plugging
@@ -40,29 +42,26 @@ extension Card {
         return try self.function(function.vuid).identity
     }
 
-    private func hotplugFunction(
-        _ request: FunctionRequest, slot: Int, vectors: Int, _ standard: PCIIdentity
+    /// A hot-plug PF without power.
+    func hotplugFunction(
+        _ kind: FunctionIdentity.Kind, slot: Int, pfIndex: Int, vectorCount: Int,
+        _ pci: PCIIdentity
     ) -> CardFunction {
-        let kind = request.kind
-        let pfIndexes = Set(
-            functions.filter { $0.identity.kind == kind && !$0.isVF }.map(\.identity.pfIndex))
-        let pfIndex = (0...pfIndexes.count).first { !pfIndexes.contains($0) } ?? pfIndexes.count
         var function = CardFunction(
             FunctionIdentity(
                 kind: kind, vuid: "\(configuration.serial)\(kind.rawValue)S\(slot)D0F0",
                 vhcaID: configuration.staticFunctionCount + slot, pfIndex: pfIndex, vfIndex: nil,
-                bdf: BDF.none, isHotplugged: true, vectorCount: vectors,
-                queueLimit: configuration.queueLimit),
-            pci: PCIIdentity(
-                vendorID: request.vendorID ?? standard.vendorID,
-                deviceID: request.deviceID ?? standard.deviceID,
-                subsystemVendorID: request.subsystemVendorID ?? standard.subsystemVendorID,
-                subsystemID: request.subsystemID ?? standard.subsystemID,
-                revisionID: request.revisionID ?? standard.revisionID,
-                classCode: request.classCode ?? standard.classCode))
+                bdf: BDF.none, isHotplugged: true, vectorCount: vectorCount,
+                queueLimit: configuration.queueLimit), pci: pci)
         function.slot = slot
         function.hotplug = .powerOff
         return function
+    }
+
+    private func freePFIndex(_ kind: FunctionIdentity.Kind) -> Int {
+        let taken = Set(
+            functions.filter { $0.identity.kind == kind && !$0.isVF }.map(\.identity.pfIndex))
+        return (0...taken.count).first { !taken.contains($0) } ?? taken.count
     }
 
     mutating func insert(_ function: CardFunction) {

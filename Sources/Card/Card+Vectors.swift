@@ -78,6 +78,12 @@ extension Card {
         functions[index].identity.vectorCount = count
     }
 
+    /// Takes back what `setVectors` has done.
+    public mutating func restoreVectors(_ vuid: String, count: Int) {
+        guard let index = try? index(vuid) else { return }
+        assign(count, to: index)
+    }
+
     /// Gives a VF's vectors back to its PF's pool; nothing for a PF.
     public mutating func releaseVectors(_ vuid: String) {
         guard let index = try? index(vuid), functions[index].isVF else { return }

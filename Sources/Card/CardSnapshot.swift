@@ -123,14 +123,9 @@ extension Card {
                 "the saved hot-plug function in slot \(saved.slot) is not "
                     + "possible on this card")
         }
-        let kind = saved.kind
-        var function = CardFunction(
-            FunctionIdentity(
-                kind: kind, vuid: "\(configuration.serial)\(kind.rawValue)S\(saved.slot)D0F0",
-                vhcaID: configuration.staticFunctionCount + saved.slot, pfIndex: saved.pfIndex,
-                vfIndex: nil, bdf: BDF.none, isHotplugged: true, vectorCount: saved.vectorCount,
-                queueLimit: configuration.queueLimit), pci: saved.pci)
-        function.slot = saved.slot
+        var function = hotplugFunction(
+            saved.kind, slot: saved.slot, pfIndex: saved.pfIndex, vectorCount: saved.vectorCount,
+            saved.pci)
         // A connected machine that was to let go is gone with the process that kept it.
         function.hotplug = saved.state == .unplugging ? .powerOff : saved.state
         insert(function)

@@ -1,3 +1,5 @@
+internal import Hardware
+
 /// What a function tells the host about itself in its PCI configuration space.
 public struct PCIIdentity: Equatable, Sendable {
     public var vendorID: UInt16
@@ -27,4 +29,17 @@ public struct PCIIdentity: Equatable, Sendable {
     public static let nvme = PCIIdentity(
         vendorID: 0x15B3, deviceID: 0x6001, subsystemVendorID: 0x15B3, subsystemID: 0,
         revisionID: 0, classCode: 0x010802)
+}
+
+extension PCIIdentity {
+    /// What `request` says, and `standard` where it says nothing.
+    init(_ request: FunctionRequest, else standard: PCIIdentity) {
+        self.init(
+            vendorID: request.vendorID ?? standard.vendorID,
+            deviceID: request.deviceID ?? standard.deviceID,
+            subsystemVendorID: request.subsystemVendorID ?? standard.subsystemVendorID,
+            subsystemID: request.subsystemID ?? standard.subsystemID,
+            revisionID: request.revisionID ?? standard.revisionID,
+            classCode: request.classCode ?? standard.classCode)
+    }
 }

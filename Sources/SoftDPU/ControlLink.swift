@@ -75,7 +75,7 @@ final class ControlLink: Sendable {
         port?.end()
     }
 
-    private static let gone = HardwareError(
+    static let gone = HardwareError(
         ErrorNumber.noDevice, "the software DPU is gone; restart it, then this service")
 
     private func send(_ body: JSONValue) {

@@ -142,19 +142,21 @@ final class DPUCore {
         let isFirst = try peer.reserveQueuePairs()
         let grant: EmulatedFunction.Grant
         do throws(HardwareError) {
+            if let vectors = offer.vectorCount {
+                try change { (card) throws(HardwareError) in
+                    try card.setVectors(vuid, count: vectors)
+                }
+            }
             grant = try function.open(offer, for: peer, number: leaseCount + 1)
         } catch {
             if isFirst { peer.releaseQueuePairs() }
+            // To as many as it had before, also none.
+            note { $0.restoreVectors(vuid, count: identity.vectorCount) }
             throw error
         }
         emulated[vuid] = function
         leases[grant.lease] = function
         leaseCount += 1
-        if let vectors = offer.vectorCount {
-            try change { (card) throws(HardwareError) in
-                try card.setVectors(vuid, count: vectors)
-            }
-        }
         note { $0.setController(offer.controller, of: vuid) }
         return grant
     }

@@ -54,8 +54,13 @@ final class RemotePort: VirtioFunctionPort {
     }
 
     func checkClose(force: Bool) async throws(HardwareError) {
-        _ = try await link.call(
-            "check_close", ["lease": JSONValue(lease), "force": .bool(force)])
+        do throws(HardwareError) {
+            _ = try await link.call(
+                "check_close", ["lease": JSONValue(lease), "force": .bool(force)])
+        } catch {
+            // A DPU that is gone has ended the lease already.
+            if error != ControlLink.gone { throw error }
+        }
     }
 
     func close(releasesVectors: Bool) async {
