@@ -128,6 +128,7 @@ extension Card {
     public mutating func hostLeft(_ vuid: String) {
         guard let index = try? index(vuid) else { return }
         functions[index].isHostConnected = false
+        functions[index].isDriverBound = false
         if functions[index].hotplug == .unplugging { settle(index) }
     }
 

@@ -115,10 +115,18 @@ public struct Card: Sendable {
         }
     }
 
-    /// A virtual machine has connected to the function's socket.
+    /// A virtual machine has connected to the function's socket: it is the host now, and the
+    /// built-in host's driver is out of the way.
     public mutating func hostConnected(_ vuid: String) {
         guard let index = indexes[vuid] else { return }
         functions[index].isHostConnected = true
+        functions[index].isDriverBound = false
+    }
+
+    /// The connected machine's driver has started queues, or stopped the last.
+    public mutating func machineDriver(of vuid: String, isRunning: Bool) {
+        guard let index = indexes[vuid], functions[index].isHostConnected else { return }
+        functions[index].isDriverBound = isRunning
     }
 
     /// Whether a controller may give its lease back now.

@@ -207,6 +207,11 @@ final class DPUCore {
         return Dictionary(uniqueKeysWithValues: all.map { ($0.name, RDMADeviceResources($0)) })
     }
 
+    /// What the card keeps knows nothing of drivers: there is nothing to save.
+    func machineDriver(of vuid: String, isRunning: Bool) {
+        card.machineDriver(of: vuid, isRunning: isRunning)
+    }
+
     func hostConnected(_ vuid: String) { note { $0.hostConnected(vuid) } }
     func hostLeft(_ vuid: String) { note { $0.hostLeft(vuid) } }
 

@@ -159,6 +159,7 @@ final class EmulatedFunction {
 
     /// Shows the present state to whoever drives the function.
     func publish() {
+        core.machineDriver(of: vuid, isRunning: state.queues.contains(where: \.isRunning))
         guard let lease else { return }
         lease.peer.send(state, lease: lease.number)
     }

@@ -103,7 +103,12 @@ import Testing
         expectRefusal(card, ErrorNumber.busy, "virtual machine") {
             (card) throws(HardwareError) in _ = try card.setVFCount(1, of: pf0, autoprobe: false)
         }
+        #expect(try !card.listing(pf0).isDriverBound)
+        card.machineDriver(of: pf0, isRunning: true)
+        #expect(try card.listing(pf0).isDriverBound)
         card.hostLeft(pf0)
+        card.machineDriver(of: pf0, isRunning: true)
+        #expect(try !card.listing(pf0).isDriverBound)
         try card.checkReset(pf0)
     }
 
