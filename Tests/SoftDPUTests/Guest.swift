@@ -110,10 +110,11 @@ final class Guest: @unchecked Sendable {
         publish()
     }
 
-    /// Waits for the answers of a full set of slots.
+    /// Waits for the answers of a full set of slots: one each, and no more.
     func collect(seconds: UInt64 = 10) throws {
         let limit = Clock.monotonicNanoseconds() + seconds * 1_000_000_000
         var left = driver.layout.slotCount
+        var answered: Set<Int> = []
         while left > 0 {
             guard let answer = driver.reap() else {
                 if Clock.monotonicNanoseconds() > limit {
@@ -123,9 +124,15 @@ final class Guest: @unchecked Sendable {
                 continue
             }
             left -= 1
+            guard answered.insert(answer.slot).inserted else {
+                throw GuestError(description: "slot \(answer.slot) is answered twice")
+            }
             if answer.status != 0 {
                 throw GuestError(description: "slot \(answer.slot): status \(answer.status)")
             }
+        }
+        if let more = driver.reap() {
+            throw GuestError(description: "slot \(more.slot) is answered without a request")
         }
     }
 
