@@ -40,10 +40,11 @@ struct CardStore: Sendable {
 
     /// A fresh card with what was set for the next boot.
     func coldBoot() throws(HardwareError) -> Boot {
+        // Refused before anything changes, when there can be no such card.
+        _ = try configuration(
+            readFirmware { store throws(FirmwareError) in try store.state().next })
         let firmware = try readFirmware { store throws(FirmwareError) in
-            // Refused before anything changes, when there can be no such card.
-            _ = try store.state()
-            return try store.powerCycle().current
+            try store.powerCycle().current
         }
         let card = Card(try configuration(firmware))
         try save(card)

@@ -61,6 +61,15 @@ class PowerCycle(RunningCard):
         third = self.another(dpu, "third")
         self.assertNotIn(made["vuid"], functions(third))
 
+    def test_a_card_that_cannot_be_is_refused_before_anything_changes(self):
+        dpu = self.dpu()
+        dpu.stop()
+        self.softdpu(dpu, "mlxconfig", "-d", "mlx5_0", "-y", "set", "SRIOV_EN=1",
+                     "VIRTIO_BLK_EMULATION_NUM_PF=64", "VIRTIO_BLK_EMULATION_NUM_VF=2000")
+        before = (dpu.state / "firmware").read_bytes()
+        self.assertIn("static functions", self.softdpu(dpu, "power-cycle", code=1))
+        self.assertEqual((dpu.state / "firmware").read_bytes(), before)
+
     def test_an_embedded_card_has_no_power_of_its_own(self):
         service = self.service()
         code, _, error = host(service, "power", "off")
