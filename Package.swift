@@ -67,23 +67,26 @@ let package = Package(
         module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("VirtioDriver", ["CWire", "Memory"]),
         module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
+        module("NVMe", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
+        module("NVMeDriver", ["CWire", "Platform", "Memory"]),
+        module("VFIOUser", ["CWire", "Platform", "Memory", "Hardware"]),
         module("Card", ["Platform", "Hardware"]),
         // 5: the hardware, and what drives it
         module(
             "SoftDPU",
             [
                 "Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "Firmware",
-                "DeviceResources", "VhostUser", "Card", logging,
+                "DeviceResources", "VhostUser", "VFIOUser", "NVMe", "Card", logging,
             ]),
         module(
             "Emulation",
-            ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", logging]),
+            ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", "NVMe", logging]),
         // 7: the interface
         module(
             "ControlAPI",
             [
-                "JSONRPC", "Platform", "Memory", "Hardware", "Bdev", "VirtioBlk", "Emulation",
-                logging,
+                "JSONRPC", "Platform", "Memory", "Hardware", "Bdev", "VirtioBlk", "NVMe",
+                "Emulation", logging,
             ]),
         // 8: commands
         command(
@@ -102,13 +105,15 @@ let package = Package(
         command(
             "snap_perf",
             [
-                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser",
-                argumentParser,
+                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser", "NVMe",
+                "NVMeDriver", "VFIOUser", argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         command("fuzz_json", ["JSONRPC"]),
         command("fuzz_vhost_user", ["Platform", "Hardware", "VhostUser"]),
         command("fuzz_rings", ["Platform", "Memory", "Bdev", "VirtioBlk"]),
+        command("fuzz_nvme", ["Platform", "Memory", "Bdev", "NVMe"]),
+        command("fuzz_vfio_user", ["Platform", "Memory", "Hardware", "VFIOUser"]),
         // tests
         .target(name: "MallocProbe"),
         .target(
@@ -123,6 +128,13 @@ let package = Package(
         tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),
         tests("CardTests", ["Platform", "Hardware", "Card", "Seeds"]),
         tests("VhostUserTests", ["Platform", "Hardware", "VhostUser", "Seeds"]),
+        tests("VFIOUserTests", ["CWire", "Platform", "Memory", "Hardware", "VFIOUser", "Seeds"]),
+        tests(
+            "NVMeTests",
+            [
+                "CWire", "Platform", "Bounded", "Memory", "Bdev", "NVMe", "NVMeDriver",
+                "MallocProbe", "HostileDescriptors", "Seeds",
+            ]),
         tests(
             "SoftDPUTests",
             [
@@ -139,7 +151,7 @@ let package = Package(
             "Simulation",
             [
                 "CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver",
-                "Seeds",
+                "NVMe", "NVMeDriver", "Seeds",
             ]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe", "Seeds"]),
         tests("JSONRPCTests", ["JSONRPC", "Platform", "Seeds"] + nio),

@@ -1,4 +1,8 @@
 #include "function_memory.h"
+#include "nvme.h"
+#include "nvme_memory.h"
+#include "pci.h"
+#include "vfio_user.h"
 #include "vhost_user.h"
 #include "virtio.h"
 

@@ -1,4 +1,5 @@
 internal import Bdev
+internal import Memory
 internal import Platform
 internal import Reactor
 internal import VirtioBlk

@@ -1,0 +1,4 @@
+/// To be filled.
+@main struct Fuzz {
+    static func main() {}
+}
