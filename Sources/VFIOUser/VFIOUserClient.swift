@@ -1,5 +1,5 @@
 internal import CWire
-public import Memory
+internal import Memory
 public import Platform
 
 /// A vfio-user client: what a VMM does, for tests, our own driver and figures. Blocking; one thread.
