@@ -49,6 +49,12 @@ public struct SharedBytes: BitwiseCopyable, @unchecked Sendable {
     public func storeRelaxed16(_ value: UInt16, at offset: Int) {
         unsafe atomic(UInt16.self, at: offset).pointee.store(value, ordering: .relaxed)
     }
+    public func loadAcquire32(at offset: Int) -> UInt32 {
+        unsafe atomic(UInt32.self, at: offset).pointee.load(ordering: .acquiring)
+    }
+    public func storeRelease32(_ value: UInt32, at offset: Int) {
+        unsafe atomic(UInt32.self, at: offset).pointee.store(value, ordering: .releasing)
+    }
     public func loadAcquire64(at offset: Int) -> UInt64 {
         unsafe atomic(UInt64.self, at: offset).pointee.load(ordering: .acquiring)
     }

@@ -1,0 +1,197 @@
+internal import CWire
+internal import Memory
+
+/// A queue as it was created, and still is.
+public struct QueueRecord: Equatable, Sendable {
+    public var address: UInt64
+    public var size: Int
+    /// Submission queues only.
+    public var completionQueue: UInt16
+    /// Submission queues only: 0 ... 3, urgent first.
+    public var priority: UInt8
+    /// Completion queues only.
+    public var vector: UInt16
+    public var isInterruptEnabled: Bool
+
+    public init(submissionAt address: UInt64, size: Int, completionQueue: UInt16, priority: UInt8) {
+        self.address = address
+        self.size = size
+        self.completionQueue = completionQueue
+        self.priority = priority
+        vector = 0
+        isInterruptEnabled = false
+    }
+
+    public init(completionAt address: UInt64, size: Int, vector: UInt16, isInterruptEnabled: Bool) {
+        self.address = address
+        self.size = size
+        self.vector = vector
+        self.isInterruptEnabled = isInterruptEnabled
+        completionQueue = 0
+        priority = 0
+    }
+
+    init?(_ record: nvme_queue_record) {
+        if record.is_valid == 0 { return nil }
+        address = record.address
+        size = Int(record.size)
+        completionQueue = record.completion_queue
+        priority = record.priority
+        vector = record.vector
+        isInterruptEnabled = record.is_interrupt_enabled != 0
+    }
+
+    var wire: nvme_queue_record {
+        var record = nvme_queue_record()
+        record.address = address
+        record.size = UInt32(size)
+        record.completion_queue = completionQueue
+        record.priority = priority
+        record.vector = vector
+        record.is_interrupt_enabled = isInterruptEnabled ? 1 : 0
+        record.is_valid = 1
+        return record
+    }
+}
+
+/// The records: control plane only, these allocate.
+extension NVMeMemory {
+    private var controller: RecordPair {
+        RecordPair(bytes.part(at: Layout.controller, byteCount: 2 * Layout.controllerCopy))
+    }
+
+    /// Replaces the controller's record as a whole. At most `controllerRecordLimit` bytes.
+    public func storeControllerRecord(_ record: [UInt8]) {
+        precondition(record.count <= NVMeMemory.controllerRecordLimit)
+        controller.write(record)
+    }
+
+    /// Nil when none was stored since the memory was made.
+    public func loadControllerRecord() -> [UInt8]? {
+        if case .record(_, _, let record) = controller.read() { return record }
+        return nil
+    }
+
+    private func cell(_ id: Int) -> Int {
+        precondition(id >= 0 && id < queueCount, "queue id past the end")
+        return Layout.queues + id * Layout.cell
+    }
+
+    private func submissions(_ id: Int) -> RecordPair {
+        RecordPair(bytes.part(at: cell(id), byteCount: 128))
+    }
+
+    private func completions(_ id: Int) -> RecordPair {
+        RecordPair(bytes.part(at: cell(id) + 128, byteCount: 128))
+    }
+
+    /// Commands taken off submission queue `id` since it was created: 8 bytes.
+    func consumedCount(of id: UInt16) -> SharedBytes {
+        bytes.part(at: cell(Int(id)) + 256, byteCount: 8)
+    }
+
+    private static func record(_ reading: RecordPair.Reading) -> QueueRecord? {
+        guard case .record(_, _, let bytes) = reading,
+            let record = ByteLayout.load(nvme_queue_record.self, from: bytes)
+        else { return nil }
+        return QueueRecord(record)
+    }
+
+    public func submissionQueue(_ id: UInt16) -> QueueRecord? {
+        NVMeMemory.record(submissions(Int(id)).read())
+    }
+
+    public func completionQueue(_ id: UInt16) -> QueueRecord? {
+        NVMeMemory.record(completions(Int(id)).read())
+    }
+
+    /// Notes a new submission queue. It starts at entry 0.
+    public func createSubmissionQueue(_ id: UInt16, _ record: QueueRecord) {
+        consumedCount(of: id).storeRelease64(0, at: 0)
+        submissions(Int(id)).write(ByteLayout.bytes(of: record.wire))
+    }
+
+    /// Notes a new completion queue. Its journal is empty.
+    public func createCompletionQueue(_ id: UInt16, _ record: QueueRecord) {
+        clearJournal(id)
+        completions(Int(id)).write(ByteLayout.bytes(of: record.wire))
+    }
+
+    /// - Precondition: nothing of it is in flight.
+    public func deleteSubmissionQueue(_ id: UInt16) {
+        if submissionQueue(id) == nil { return }
+        submissions(Int(id)).write(ByteLayout.bytes(of: nvme_queue_record()))
+    }
+
+    public func deleteCompletionQueue(_ id: UInt16) {
+        if completionQueue(id) == nil { return }
+        completions(Int(id)).write(ByteLayout.bytes(of: nvme_queue_record()))
+    }
+
+    /// A controller reset (CC.EN 1 to 0): no queues, nothing in flight. The controller's record
+    /// stays; its owner stores the one that says what the reset left.
+    public func clear() {
+        for id in 0..<UInt16(queueCount) {
+            deleteSubmissionQueue(id)
+            deleteCompletionQueue(id)
+            clearJournal(id)
+            consumedCount(of: id).storeRelease64(0, at: 0)
+        }
+    }
+
+    func checkRecords() throws(NVMeMemoryError) {
+        if case .damaged = controller.read() { throw .damaged("the controller record") }
+        for id in 0..<queueCount {
+            for (name, pair) in [("submission", submissions(id)), ("completion", completions(id))] {
+                switch pair.read() {
+                case .empty: break
+                case .record(_, _, let bytes):
+                    guard bytes.count == MemoryLayout<nvme_queue_record>.size else {
+                        throw .damaged("the record of \(name) queue \(id)")
+                    }
+                case .damaged: throw .damaged("the record of \(name) queue \(id)")
+                }
+            }
+            try checkJournal(UInt16(id))
+        }
+    }
+
+    // --- journals ---
+
+    private func journalOffset(_ id: UInt16) -> Int {
+        precondition(Int(id) < queueCount, "queue id past the end")
+        return Layout.journals(queueCount: queueCount) + Int(id) * Layout.journal
+    }
+
+    /// The journal of completion queue `id`: header and slots.
+    func journal(_ id: UInt16) -> SharedBytes {
+        bytes.part(
+            at: journalOffset(id),
+            byteCount: Layout.journalHeader + NVMeMemory.inFlightLimit * Layout.slot)
+    }
+
+    /// Scratch memory of completion queue `id`.
+    func stage(_ id: UInt16) -> SharedBytes {
+        bytes.part(at: journalOffset(id) + Layout.stage, byteCount: NVMeMemory.stageByteCount)
+    }
+
+    private func clearJournal(_ id: UInt16) {
+        let journal = journal(id)
+        for slot in 0..<NVMeMemory.inFlightLimit {
+            journal.storeRelease8(
+                0, at: Layout.journalHeader + slot * Layout.slot + InFlightJournal.Field.state)
+        }
+        journal.storeRelease64(0, at: 0)
+    }
+
+    private func checkJournal(_ id: UInt16) throws(NVMeMemoryError) {
+        let journal = journal(id)
+        for slot in 0..<NVMeMemory.inFlightLimit {
+            let offset = Layout.journalHeader + slot * Layout.slot
+            let entry = journal.load(nvme_in_flight_slot.self, at: offset)
+            guard entry.state <= 1, entry.state == 0 || entry.submission_queue < queueCount else {
+                throw .damaged("slot \(slot) of completion queue \(id)")
+            }
+        }
+    }
+}
