@@ -63,9 +63,9 @@ extension PCIShape {
                 && (area.offset | area.byteCount | area.fileOffset) % Self.pageSize == 0
                 && area.offset <= size && area.byteCount <= size - area.offset,
             "area at \(area.offset) of BAR \(area.bar)")
-        precondition(area.fileOffset >= area.offset, "area before the start of its file")
         precondition(
-            (area.file.sharedMemoryByteCount ?? 0) >= area.fileOffset + area.byteCount,
+            (area.file.sharedMemoryByteCount ?? 0) >= area.byteCount
+                && (area.file.sharedMemoryByteCount ?? 0) - area.byteCount >= area.fileOffset,
             "area past the end of its file")
         let range = Int(area.offset)..<Int(area.offset + area.byteCount)
         precondition(
@@ -74,7 +74,7 @@ extension PCIShape {
         for other in maps[..<index] where other.bar == area.bar {
             precondition(
                 other.file === area.file
-                    && other.fileOffset - other.offset == area.fileOffset - area.offset,
+                    && other.fileOffset &- other.offset == area.fileOffset &- area.offset,
                 "areas of one BAR at different distances")
             precondition(
                 !range.overlaps(Int(other.offset)..<Int(other.offset + other.byteCount)),

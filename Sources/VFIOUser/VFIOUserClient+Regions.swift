@@ -27,15 +27,15 @@ extension VFIOUserClient {
         var areas: [Area] = []
         for place in places {
             let (end, overflow) = place.offset.addingReportingOverflow(place.size)
-            let (fileOffset, past) = answer.offset.addingReportingOverflow(place.offset)
-            guard !overflow, !past, end <= answer.size else {
+            guard !overflow, end <= answer.size else {
                 throw VFIOUserError(
                     ErrorNumber.invalid, "region \(index) has an area past its end")
             }
             areas.append(
                 Area(
                     offset: place.offset, byteCount: place.size, file: file,
-                    fileOffset: fileOffset))
+                    // Wraps where the region's start lies before the file's; `map` checks the sum.
+                    fileOffset: answer.offset &+ place.offset))
         }
         return Region(index: index, byteCount: answer.size, areas: areas)
     }

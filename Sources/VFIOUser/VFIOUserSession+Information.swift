@@ -42,7 +42,8 @@ extension VFIOUserSession {
         region.argsz += UInt32(capability.count)
         // Given also when the capability is not: QEMU refuses 0 beside the flag.
         region.cap_offset = size
-        region.offset = first.fileOffset - first.offset
+        // May wrap, as the client's sum then does.
+        region.offset = first.fileOffset &- first.offset
         guard request.argsz >= region.argsz else {
             return Answer(payload: ByteLayout.bytes(of: region))
         }

@@ -135,7 +135,6 @@ import VFIOUser
         let bad = [
             region({ _ in }, sparse([(0x3000, 0x2000)])),
             region({ _ in }, sparse([(.max, 2)])),
-            region({ $0.offset = .max }, sparse([(0x1000, 0x1000)])),
             region({ _ in }, sparse([(0, 0x1000)], count: 2)),
             region({ _ in }, sparse([(0, 0x1000)], count: .max)),
             region({ $0.cap_offset = .max }, sparse([])),
@@ -156,9 +155,13 @@ import VFIOUser
     @Test func `finds areas behind other capabilities and without any`() throws {
         let file = SharedDescriptor(try MemoryFile.create(name: "m", byteCount: 1 << 14))
         let behind = region({ _ in }, sparse([], id: 7, next: 48) + sparse([(0, 0x1000)]))
+        // The region begins a page before the file.
+        let before = region({ $0.offset = 0 &- 0x1000 }, sparse([(0x1000, 0x1000)]))
         let whole = region({ $0.flags = 7 })
         let other = region({ _ in }, [7, 0, 1, 0, 0, 0, 0, 0])
-        for (payload, byteCount) in [(behind, 0x1000), (whole, 0x4000), (other, 0x4000)] {
+        for (payload, byteCount) in [
+            (behind, 0x1000), (before, 0x1000), (whole, 0x4000), (other, 0x4000),
+        ] {
             let refusal = try code(reply(.getRegionInfo, 2, payload, [file]), isOpen: true) {
                 let areas = try $0.region(0).areas
                 #expect(areas.count == 1 && areas.first?.byteCount == UInt64(byteCount))
@@ -170,8 +173,11 @@ import VFIOUser
 
     @Test func `maps only what is in a memory file`() throws {
         let short = SharedDescriptor(try MemoryFile.create(name: "m", byteCount: 4096))
-        for file in [short, try makeEvent()] {
-            let payload = region({ _ in }, sparse([(0x1000, 0x1000)]))
+        let cases: [(SharedDescriptor, UInt64)] = [
+            (short, 0), (try makeEvent(), 0), (short, 0 &- 0x2000), (short, 0 &- 0x800),
+        ]
+        for (file, offset) in cases {
+            let payload = region({ $0.offset = offset }, sparse([(0x1000, 0x1000)]))
             let refusal = try code(reply(.getRegionInfo, 2, payload, [file]), isOpen: true) {
                 _ = try $0.map(try #require(try $0.region(0).areas.first))
             }
