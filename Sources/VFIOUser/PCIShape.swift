@@ -54,7 +54,9 @@ public struct MappableArea: Sendable {
     public var offset: UInt64
     public var byteCount: UInt64
     public var file: SharedDescriptor
-    /// At least `offset`: the protocol gives one start for the whole BAR, and it is not negative.
+    /// The protocol names the place of the whole BAR in the file, and a client adds `offset` to it.
+    /// Below `offset` that place is before the file begins and the sum of 64 bits wraps: QEMU and
+    /// our client take that, one that checks its sums needs a file in the shape of the BAR.
     public var fileOffset: UInt64
 
     public init(

@@ -97,4 +97,24 @@ public struct VFIOUserMessage: Sendable {
             refusal: isRefused ? Int32(bitPattern: fields.error) : nil, payload: payload,
             descriptors: descriptors)
     }
+
+    /// The payload as a structure; refused unless it has exactly that size.
+    func structure<Value: BitwiseCopyable>(_ type: Value.Type) throws(VFIOUserError) -> Value {
+        let value = try beginning(type)
+        guard payload.count == MemoryLayout<Value>.size else { throw wrongSize(type) }
+        return value
+    }
+
+    /// The structure at the beginning of the payload.
+    func beginning<Value: BitwiseCopyable>(_ type: Value.Type) throws(VFIOUserError) -> Value {
+        guard let value = ByteLayout.load(type, from: payload) else { throw wrongSize(type) }
+        return value
+    }
+
+    private func wrongSize<Value: BitwiseCopyable>(_ type: Value.Type) -> VFIOUserError {
+        VFIOUserError(
+            ErrorNumber.invalid,
+            "command \(command) has \(payload.count) bytes; its structure has "
+                + "\(MemoryLayout<Value>.size)")
+    }
 }
