@@ -21,6 +21,17 @@ extension SegmentList {
         }
     }
 
+    /// Whether the listed bytes from byte `start` on are those of `source`, all of it.
+    public func isEqual(to source: HostSegment, from start: Int) -> Bool {
+        var same = true
+        forEachPart(from: start, byteCount: source.byteCount) { part, offset in
+            if same {
+                same = part.isEqual(to: source.part(at: offset, byteCount: part.byteCount))
+            }
+        }
+        return same
+    }
+
     /// Calls `body` with each run of the `byteCount` bytes at `start`, and its distance from there.
     private func forEachPart(
         from start: Int, byteCount: Int, _ body: (HostSegment, Int) -> Void

@@ -1,4 +1,4 @@
-public import CWire
+internal import CWire
 
 /// What a controller tells its host about itself, and what it does with admin commands
 /// (Base §5): a value without queues, memory or time.
@@ -114,12 +114,8 @@ public struct ControllerModel: Sendable {
         case NVME_ADMIN_IDENTIFY: return settle(admin, identify(command))
         case NVME_ADMIN_GET_LOG_PAGE: return settle(admin, logPage(command, figures))
         case NVME_ADMIN_SET_FEATURES:
-            let action = setFeatures(command, data)
-            if case .complete(let status, _, _) = action, status != .success {
-                return refuse(admin, status)
-            }
-            return action
-        case NVME_ADMIN_GET_FEATURES: return settle(admin, getFeatures(command))
+            return logged(admin, setFeatures(command, data))
+        case NVME_ADMIN_GET_FEATURES: return logged(admin, getFeatures(command))
         case NVME_ADMIN_CREATE_CQ: return createCompletionQueue(admin)
         case NVME_ADMIN_CREATE_SQ: return createSubmissionQueue(admin)
         case NVME_ADMIN_DELETE_CQ: return deleteCompletionQueue(admin)
@@ -135,11 +131,20 @@ public struct ControllerModel: Sendable {
         }
     }
 
-    func settle(_ admin: AdminCommand, _ answer: Result<[UInt8], NVMeStatus>) -> Action {
+    private mutating func settle(
+        _ admin: AdminCommand, _ answer: Result<[UInt8], NVMeStatus>
+    ) -> Action {
         switch answer {
-        case .success(let data): return .complete(.success, data: data)
-        case .failure(let status): return .complete(status)
+        case .success(let data): .complete(.success, data: data)
+        case .failure(let status): refuse(admin, status)
         }
+    }
+
+    private mutating func logged(_ admin: AdminCommand, _ action: Action) -> Action {
+        if case .complete(let status, _, _) = action, status != .success {
+            return refuse(admin, status)
+        }
+        return action
     }
 
     /// Answers with an error, and logs it (Base §5.16.1.2).

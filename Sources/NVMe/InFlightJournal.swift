@@ -1,6 +1,16 @@
 internal import CWire
 internal import Memory
 
+/// What a successor must know of one completion queue's commands (design §4): a slot for each
+/// command in flight, and where the next completion goes.
+///
+/// Stores are ordered so that a crash between any two of them loses nothing and repeats nothing:
+///
+/// 1. `began`: the command, then its mark; it counts once the consumed index includes it
+///    (`SubmissionRing.commit`).
+/// 2. `ending`: the exact place of the completion, before the completion is stored.
+/// 3. `moved`: the tail, after the completion is stored.
+/// 4. `ended`: the slot is free, after the tail has moved.
 struct InFlightJournal {
     enum Field {
         static let sequence = 64
@@ -8,5 +18,148 @@ struct InFlightJournal {
         static let submissionQueue = 76
         static let state = 78
         static let stage = 79
+    }
+
+    /// How far a fused Compare and Write has come; kept in the slot of the write.
+    enum FusedStage: UInt8 {
+        case none = 0
+        /// The write may have reached the device.
+        case writing = 1
+        case compareFailed = 2
+        case written = 3
+        case writeFailed = 4
+    }
+
+    private static let isCompleting: UInt32 = 1 << 31
+    private static let takenMark: UInt64 = 1 << 48
+    private let area: SharedBytes
+
+    init(_ area: SharedBytes) { self.area = area }
+
+    @inline(__always)
+    private func offset(_ slot: UInt32) -> Int {
+        NVMeMemory.Layout.journalHeader &+ Int(slot) &* NVMeMemory.Layout.slot
+    }
+
+    /// A command was copied off its ring.
+    @inline(__always)
+    func began(_ slot: UInt32, _ line: CacheLine, sequence: UInt64, submission: UInt16) {
+        let start = offset(slot)
+        area.store(line, at: start)
+        area.store(sequence, at: start &+ Field.sequence)
+        // Pairs with `taken` of a successor: the command is there when the mark is.
+        area.storeRelease64(
+            InFlightJournal.takenMark | UInt64(submission) << 32, at: start &+ Field.completion)
+    }
+
+    /// The command's completion goes to `index` next.
+    @inline(__always)
+    func ending(_ slot: UInt32, at index: Int, phase: Bool) {
+        // Pairs with `completion` of a successor: the place is known before the releasing store of
+        // the completion's phase tag.
+        area.storeRelease32(
+            InFlightJournal.isCompleting | (phase ? 1 << 16 : 0)
+                | UInt32(truncatingIfNeeded: index),
+            at: offset(slot) &+ Field.completion)
+    }
+
+    /// The completion stands; the next one goes to `tail`.
+    @inline(__always)
+    func moved(tail: Int, phase: Bool) {
+        // Pairs with `position` of a successor: no place is used twice.
+        area.storeRelease32(UInt32(truncatingIfNeeded: tail) | (phase ? 1 << 16 : 0), at: 0)
+    }
+
+    @inline(__always)
+    func ended(_ slot: UInt32) {
+        // After `moved`: a successor that finds the slot free finds the tail behind its completion.
+        area.storeRelease64(0, at: offset(slot) &+ Field.completion)
+    }
+
+    /// The line that `began` stored.
+    func line(_ slot: UInt32) -> CacheLine { area.loadLine(at: offset(slot)) }
+    func command(_ slot: UInt32) -> nvme_sqe { area.load(nvme_sqe.self, at: offset(slot)) }
+
+    func sequence(_ slot: UInt32) -> UInt64 {
+        area.load(UInt64.self, at: offset(slot) + Field.sequence)
+    }
+
+    func submission(_ slot: UInt32) -> UInt16 {
+        area.load(UInt16.self, at: offset(slot) + Field.submissionQueue)
+    }
+
+    func fusedStage(_ slot: UInt32) -> FusedStage {
+        FusedStage(rawValue: area.loadAcquire8(at: offset(slot) + Field.stage)) ?? .none
+    }
+
+    func setFusedStage(_ slot: UInt32, _ stage: FusedStage) {
+        area.storeRelease8(stage.rawValue, at: offset(slot) + Field.stage)
+    }
+
+    // --- what a successor finds ---
+
+    func isTaken(_ slot: UInt32) -> Bool { area.loadAcquire8(at: offset(slot) + Field.state) == 1 }
+
+    /// Where the slot's completion was to go; nil before that was known.
+    func completion(_ slot: UInt32) -> (index: Int, phase: Bool)? {
+        let word = area.loadAcquire32(at: offset(slot) + Field.completion)
+        if word & InFlightJournal.isCompleting == 0 { return nil }
+        return (Int(word & 0xFFFF), word >> 16 & 1 != 0)
+    }
+
+    /// Where the next completion goes; nil for a journal that nobody has used.
+    func position() -> (tail: Int, phase: Bool)? {
+        if area.loadAcquire32(at: 4) == 0 { return nil }
+        let word = area.loadAcquire32(at: 0)
+        return (Int(word & 0xFFFF), word >> 16 & 1 != 0)
+    }
+
+    /// Makes a fresh journal ready.
+    func open() {
+        moved(tail: 0, phase: true)
+        // Pairs with `position`: the tail is there when the mark is.
+        area.storeRelease32(1, at: 4)
+    }
+}
+
+extension InFlightJournal {
+    /// Puts the completion queue where its predecessor stopped and closes what it had answered.
+    /// - Returns: slots to be done again, by submission queue, oldest first.
+    func takeOver(
+        _ ring: inout CompletionRing, of memory: NVMeMemory, slotCount: Int
+    ) throws(QueueFault) -> [UInt32] {
+        guard var (tail, phase) = position() else {
+            open()
+            try ring.resume(tail: 0, phase: true)
+            return []
+        }
+        var replays: [UInt32] = []
+        for slot in 0..<UInt32(NVMeMemory.inFlightLimit) where isTaken(slot) {
+            let submission = submission(slot)
+            guard Int(slot) < slotCount, Int(submission) < memory.queueCount else { throw .journal }
+            if sequence(slot) >= memory.consumedCount(of: submission).loadAcquire64(at: 0) {
+                // Its ring still has it.
+                ended(slot)
+                continue
+            }
+            if let place = completion(slot),
+                ring.isPosted(
+                    at: place.index, phase: place.phase, submission: submission,
+                    command: Command(line(slot)).id)
+            {
+                if place.index == tail && place.phase == phase {
+                    tail += 1
+                    if tail == ring.size { (tail, phase) = (0, !phase) }
+                    moved(tail: tail, phase: phase)
+                }
+                ended(slot)
+                continue
+            }
+            replays.append(slot)
+        }
+        try ring.resume(tail: tail, phase: phase)
+        return replays.sorted {
+            (submission($0), sequence($0)) < (submission($1), sequence($1))
+        }
     }
 }

@@ -94,7 +94,7 @@ extension ControllerModel {
     private func smart(_ figures: SMARTFigures) -> [UInt8] {
         var log = nvme_smart_log()
         // 25 °C, in kelvins.
-        log.temperature = (298 & 0xFF, 298 >> 8)
+        log.temperature = (UInt8(298 & 0xFF), UInt8(298 >> 8))
         log.available_spare = 100
         log.available_spare_threshold = 10
         // Units of 1,000 blocks of 512 bytes, rounded up.

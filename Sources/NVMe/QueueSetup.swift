@@ -1,7 +1,7 @@
 public import Memory
 
 /// Where a doorbell's value stands (Base §3.1.3.25, §5.8).
-public enum Doorbell: Sendable {
+public enum Doorbell: BitwiseCopyable, Sendable {
     /// Four bytes of the doorbell page of the BAR.
     case page(SharedBytes)
     /// After Doorbell Buffer Config: guest addresses of the shadow doorbell and its event index.

@@ -37,7 +37,8 @@ public struct Registers: Equatable, Sendable {
     }
 
     /// CC.EN and the bits of CSTS that the model uses.
-    public var isEnabled: Bool { configuration & 1 != 0 }
+    public var isEnabled: Bool { Self.isEnabled(configuration) }
+    public static func isEnabled(_ configuration: UInt32) -> Bool { configuration & 1 != 0 }
     public static let ready: UInt32 = 1 << 0
     public static let fatal: UInt32 = 1 << 1
     public static let shutdownComplete: UInt32 = 2 << 2

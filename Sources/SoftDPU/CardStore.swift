@@ -146,19 +146,23 @@ extension CardConfiguration {
     init(_ firmware: FirmwareConfiguration, _ serial: String) {
         self.init()
         self.serial = serial
-        virtioBlk = Family(firmware.virtioBlk)
-        nvme = Family(firmware.nvme)
+        virtioBlk = Family(firmware.virtioBlk, like: virtioBlk)
+        nvme = Family(firmware.nvme, like: nvme)
+        nvme.queueSizeLimit = firmware.nvmeQueueSize
         hasSRIOV = firmware.isSRIOVEnabled
         switchPortCount = firmware.hotplugPFCount == 0 ? 0 : firmware.hotplugPFCount + 1
     }
 }
 
 extension CardConfiguration.Family {
-    init(_ emulation: FirmwareConfiguration.StaticFunctions) {
+    init(
+        _ emulation: FirmwareConfiguration.StaticFunctions, like standard: CardConfiguration.Family
+    ) {
         let identity = emulation.identity
         self.init(
             pfCount: emulation.pfCount, vfCount: emulation.vfCount,
             pfVectorCount: emulation.pfVectorCount, vfVectorCount: emulation.vfVectorCount,
+            queueLimit: standard.queueLimit, queueSizeLimit: standard.queueSizeLimit,
             pci: PCIIdentity(
                 vendorID: identity.vendorID, deviceID: identity.deviceID,
                 subsystemVendorID: identity.subsystemVendorID, subsystemID: identity.subsystemID,

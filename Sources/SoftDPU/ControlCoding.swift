@@ -13,6 +13,9 @@ enum ControlCoding {
             "vf_index": identity.vfIndex.map { JSONValue($0) } ?? .null,
             "bdf": .string(identity.bdf), "hotplugged": .bool(identity.isHotplugged),
             "vectors": JSONValue(identity.vectorCount), "queues": JSONValue(identity.queueLimit),
+            "queue_size": JSONValue(identity.queueSizeLimit),
+            "vendor": JSONValue(identity.vendorID),
+            "subsystem_vendor": JSONValue(identity.subsystemVendorID),
             "controller": listing.controller.map { JSONValue($0) } ?? .null,
             "host_socket": listing.hostSocketPath.map { JSONValue($0) } ?? .null,
             "host_connected": .bool(listing.isHostConnected),
@@ -35,9 +38,12 @@ enum ControlCoding {
             identity: FunctionIdentity(
                 kind: kind, vuid: vuid, vhcaID: vhca, pfIndex: pf, vfIndex: value.int("vf_index"),
                 bdf: bdf, isHotplugged: value.flag("hotplugged"), vectorCount: vectors,
-                queueLimit: queues),
+                queueLimit: queues, queueSizeLimit: value.int("queue_size") ?? 256),
             controller: value.text("controller"), hostSocketPath: value.text("host_socket"),
             isHostConnected: value.flag("host_connected"))
+        listing.identity.vendorID = value.int("vendor").flatMap(UInt16.init(exactly:)) ?? 0
+        listing.identity.subsystemVendorID =
+            value.int("subsystem_vendor").flatMap(UInt16.init(exactly:)) ?? 0
         listing.hotplugState = value.text("hotplug").flatMap(HotplugState.init(rawValue:))
         listing.isEnabled = value.flag("enabled")
         listing.isDriverBound = value.flag("bound")

@@ -29,6 +29,20 @@ public struct Inventory: Sendable {
 
     public init(runDirectory: String) { self.runDirectory = runDirectory }
 
+    /// Takes `MODE` for all functions, or `VUID=MODE` for one, as command lines give it.
+    /// - Returns: false when it is neither.
+    public mutating func takeDoorbells(_ text: String) -> Bool {
+        let parts = text.split(separator: "=", omittingEmptySubsequences: false)
+        guard parts.count <= 2, let mode = DoorbellMode(rawValue: String(parts[parts.count - 1]))
+        else { return false }
+        if parts.count == 2 {
+            doorbellsOfFunctions[String(parts[0])] = mode
+        } else {
+            doorbells = mode
+        }
+        return true
+    }
+
     func doorbellMode(of vuid: String) -> DoorbellMode {
         doorbellsOfFunctions[vuid] ?? doorbells
     }

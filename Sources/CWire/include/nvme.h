@@ -124,8 +124,9 @@ enum {
     NVME_SGL_SEGMENT = 0x20,
     NVME_SGL_LAST_SEGMENT = 0x30,
     NVME_SGL_KEYED_DATA_BLOCK = 0x40,
-    NVME_NAMESPACE_ALL = 0xFFFFFFFF,
 };
+
+enum { NVME_NAMESPACE_ALL = 0xFFFFFFFF };
 
 // --- Base §5, §6, §7; NVM §3: commands ---
 
