@@ -2,8 +2,8 @@ internal import CWire
 internal import Memory
 public import Platform
 
-/// A vfio-user client: what a VMM does, for our own driver, tests and figures. It blocks and belongs
-/// to one thread.
+/// A vfio-user client: what a VMM does, for our own driver, tests and figures. Blocking; one
+/// thread.
 ///
 /// Every call throws `VFIOUserError`: with the errno of a server that refuses, ETIMEDOUT of one
 /// that does not answer, EPIPE of one that is gone, EINVAL of one that breaks the protocol.

@@ -36,6 +36,9 @@ import VFIOUser
     @Test func `may have no BARs, no vectors and several areas`() throws {
         let bare = PCIShape(vendorID: 1, deviceID: 2, classCode: 0)
         _ = VFIOUserSession(shape: bare, after: .initial)
+        try Self.start {
+            $0.vendorCapabilities = [[9, 0, 112] + [UInt8](repeating: 0, count: 109)]
+        }
         let file = try Self.file()
         try Self.start {
             $0.maps = [
