@@ -118,7 +118,7 @@ import Testing
         var sqe = bench.command(NVME_NVM_READ)
         refusal.change(&sqe, &options)
         #expect(bench.run(sqe) == refusal.status)
-        #expect(bench.queue.outstanding == 0 && bench.queue.counters.reading.refusals == 1)
+        #expect(bench.outstanding == 0 && bench.queue.counters.reading.refusals == 1)
         #expect(bench.run(bench.command(NVME_NVM_READ)) == .success)
     }
 
@@ -136,7 +136,7 @@ import Testing
         var sqe = bench.command(NVME_NVM_WRITE)
         sqe.cdw12 |= 1 << 30
         #expect(bench.run(sqe) == .success)
-        #expect(bench.queue.outstanding == 0)
+        #expect(bench.outstanding == 0)
     }
 
     @Test func `write zeroes clears blocks`() throws {

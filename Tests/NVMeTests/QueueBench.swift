@@ -224,6 +224,17 @@ final class QueueBench {
         return answers
     }
 
+    // --- the queue, for expectations: they copy what they look at ---
+
+    var isDrained: Bool { queue.isDrained }
+    var isParked: Bool { queue.isParked }
+    var outstanding: Int { queue.outstanding }
+    var submissionCount: Int { queue.submissionCount }
+    func arm() -> Bool { queue.enableDoorbellEvents() }
+    func isDrained(submission id: UInt16) -> Bool { queue.isDrained(submission: id) }
+    func isDrained(namespace id: UInt32) -> Bool { queue.isDrained(namespace: id) }
+    func abort(_ command: UInt16) -> Bool { queue.abort(submission: 1, command: command) }
+
     var fault: QueueFault? {
         if case .failed(let fault) = queue.phase { return fault }
         return nil
