@@ -54,7 +54,7 @@ extension Card {
                 vhcaID: configuration.staticFunctionCount + slot, pfIndex: pfIndex, vfIndex: nil,
                 bdf: BDF.none, isHotplugged: true, vectorCount: vectorCount,
                 queueLimit: family.queueLimit,
-                        queueSizeLimit: family.queueSizeLimit), pci: pci)
+                queueSizeLimit: family.queueSizeLimit), pci: pci)
         function.slot = slot
         function.hotplug = .powerOff
         return function

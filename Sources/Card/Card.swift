@@ -58,7 +58,7 @@ public struct Card: Sendable {
                 kind: pf.kind, vuid: "\(pf.vuid)VF\(index + 1)", vhcaID: vhcaID,
                 pfIndex: pf.pfIndex, vfIndex: index, bdf: BDF.none, isHotplugged: false,
                 vectorCount: family.vfVectorCount, queueLimit: family.queueLimit,
-                        queueSizeLimit: family.queueSizeLimit),
+                queueSizeLimit: family.queueSizeLimit),
             pci: family.pci)
         vf.parent = parent
         vf.isEnabled = false
@@ -179,7 +179,8 @@ public struct Card: Sendable {
         }
         let limit = min(function.identity.queueLimit, function.identity.kind.queues(of: count))
         guard queueCount <= limit else {
-            let use = function.identity.kind == .nvme ? "" : ", one of them for configuration changes"
+            let use =
+                function.identity.kind == .nvme ? "" : ", one of them for configuration changes"
             throw HardwareError(
                 ErrorNumber.noSpace,
                 "num_queues \(queueCount): function \(vuid) has \(function.identity.queueLimit) "

@@ -57,7 +57,8 @@ extension NVMeController {
             model.createdCompletionQueue(id, record)
             return .success
         } catch {
-            log.error("event=queue_refused controller=\(options.name) queue=\(id) error=\"\(error)\"")
+            log.error(
+                "event=queue_refused controller=\(options.name) queue=\(id) error=\"\(error)\"")
             journal.deleteCompletionQueue(id)
             return .internalError
         }
@@ -71,7 +72,8 @@ extension NVMeController {
             model.createdSubmissionQueue(id, record)
             return .success
         } catch {
-            log.error("event=queue_refused controller=\(options.name) queue=\(id) error=\"\(error)\"")
+            log.error(
+                "event=queue_refused controller=\(options.name) queue=\(id) error=\"\(error)\"")
             journal.deleteSubmissionQueue(id)
             return .internalError
         }

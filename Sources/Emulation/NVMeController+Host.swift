@@ -205,7 +205,9 @@ extension NVMeController {
 
     /// A doorbell in the page of the BAR.
     private func page(_ queue: UInt16, _ offset: Int) -> Doorbell {
-        .page(doorbells.bytes.part(at: 8 * Int(queue) + offset, byteCount: 4))
+        .page(
+            doorbells.bytes.part(
+                at: DoorbellPage.offset + 8 * Int(queue) + offset, byteCount: 4))
     }
 
     func tail(of queue: UInt16) -> Doorbell { doorbell(queue, 0) }

@@ -76,7 +76,8 @@ public actor NVMeController: Turnstiled {
                 adopting: Mapping(
                     port.functionMemory.number, byteCount: options.offer.memoryByteCount),
                 queueCount: options.queueCount + 1)
-            doorbells = try Mapping(port.doorbells.number, byteCount: 4096)
+            doorbells = try Mapping(
+                port.doorbells.number, byteCount: DoorbellPage.fileByteCount)
         } catch let error as NVMeMemoryError {
             throw ControllerError(ErrorNumber.invalid, "function \(identity.vuid): \(error.text)")
         } catch {

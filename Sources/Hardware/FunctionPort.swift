@@ -43,8 +43,8 @@ public protocol VirtioFunctionPort: FunctionPort {
 public protocol NVMeFunctionPort: FunctionPort {
     /// As those of a virtio function.
     var states: AsyncStream<NVMeFunctionState> { get }
-    /// Memory file of the doorbells, four bytes each: queue n's submission tail at 8n, its
-    /// completion head at 8n + 4 (CAP.DSTRD 0).
+    /// Memory file of the doorbells, four bytes each from `DoorbellPage.offset` on: queue n's
+    /// submission tail at 8n, its completion head at 8n + 4 (CAP.DSTRD 0).
     var doorbells: SharedDescriptor { get }
     var doorbellMode: DoorbellMode { get }
     /// Eventfds by queue identifier, the admin queue's first: signalled after a store to one of the

@@ -109,7 +109,9 @@ public struct ControllerModel: Sendable {
     ) -> Action {
         let command = admin.command
         // No admin command of ours is part of a fused pair, and none takes SGLs.
-        guard command.flags & UInt8(NVME_FUSE_MASK) == 0 else { return refuse(admin, .invalidField) }
+        guard command.flags & UInt8(NVME_FUSE_MASK) == 0 else {
+            return refuse(admin, .invalidField)
+        }
         switch Int(command.opcode) {
         case NVME_ADMIN_IDENTIFY: return settle(admin, identify(command))
         case NVME_ADMIN_GET_LOG_PAGE: return settle(admin, logPage(command, figures))
@@ -178,7 +180,9 @@ public struct ControllerModel: Sendable {
             completionAt: command.prp1, size: size, vector: vector,
             isInterruptEnabled: command.cdw11 & 2 != 0)
         if admin.isReplay, completionQueues[id] == record { return .complete(.success) }
-        guard isQueue(id), completionQueues[id] == nil else { return refuse(admin, .invalidQueueID) }
+        guard isQueue(id), completionQueues[id] == nil else {
+            return refuse(admin, .invalidQueueID)
+        }
         if let status = checkRing(command, size) { return refuse(admin, status) }
         guard Int(vector) < configuration.vectorCount else {
             return refuse(admin, .invalidInterruptVector)
@@ -194,7 +198,9 @@ public struct ControllerModel: Sendable {
             submissionAt: command.prp1, size: size, completionQueue: completion,
             priority: UInt8(command.cdw11 >> 1 & 3))
         if admin.isReplay, submissionQueues[id] == record { return .complete(.success) }
-        guard isQueue(id), submissionQueues[id] == nil else { return refuse(admin, .invalidQueueID) }
+        guard isQueue(id), submissionQueues[id] == nil else {
+            return refuse(admin, .invalidQueueID)
+        }
         guard completionQueues[completion] != nil else {
             return refuse(admin, isQueue(completion) ? .invalidCompletionQueue : .invalidQueueID)
         }

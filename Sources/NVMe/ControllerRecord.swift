@@ -31,7 +31,8 @@ extension ControllerModel {
         var features = Features()
         guard let numbers = reader.next(7), let vectorCount = reader.next(),
             let vectors = reader.next(Int(min(vectorCount, 65))),
-            let changedCount = reader.next(), let changed = reader.next(Int(min(changedCount, 129))),
+            let changedCount = reader.next(),
+            let changed = reader.next(Int(min(changedCount, 129))),
             reader.rest.count == 16
         else { return false }
         features.arbitration = UInt32(truncatingIfNeeded: numbers[0])

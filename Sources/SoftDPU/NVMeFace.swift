@@ -35,16 +35,20 @@ final class NVMeFace: HostFace, HostConversation {
     /// The page that doorbells are stored in, by the host or for it.
     private struct Doorbells {
         let file: SharedDescriptor
-        let mapping: Mapping
-        static let byteCount = 4096
+        private let mapping: Mapping
 
         init() throws(SystemError) {
             file = SharedDescriptor(
-                try MemoryFile.create(name: "doorbells", byteCount: UInt64(Self.byteCount)))
-            mapping = try Mapping(file.number, byteCount: Self.byteCount)
+                try MemoryFile.create(
+                    name: "doorbells", byteCount: UInt64(DoorbellPage.fileByteCount)))
+            mapping = try Mapping(file.number, byteCount: DoorbellPage.fileByteCount)
         }
 
-        func clear() { mapping.bytes.segment.fill(with: 0) }
+        var page: SharedBytes {
+            mapping.bytes.part(at: DoorbellPage.offset, byteCount: DoorbellPage.byteCount)
+        }
+
+        func clear() { page.segment.fill(with: 0) }
     }
 
     init(_ function: EmulatedFunction, core: DPUCore) throws(HardwareError) {
@@ -155,7 +159,8 @@ final class NVMeFace: HostFace, HostConversation {
             shape.maps = [
                 MappableArea(
                     bar: 0, offset: UInt64(Registers.byteCount),
-                    byteCount: UInt64(Doorbells.byteCount), file: doorbells.file, fileOffset: 0)
+                    byteCount: UInt64(DoorbellPage.byteCount), file: doorbells.file,
+                    fileOffset: UInt64(DoorbellPage.offset))
             ]
         }
         return shape
@@ -304,7 +309,7 @@ extension NVMeFace: PCIDevice {
         let queue = offset / 8
         guard byteCount == 4, let doorbells, queue < kicks.count else { return }
         // Before the kick: whoever it wakes sees the value.
-        doorbells.mapping.bytes.storeRelease32(UInt32(truncatingIfNeeded: value), at: offset)
+        doorbells.page.storeRelease32(UInt32(truncatingIfNeeded: value), at: offset)
         EventDescriptor.signal(kicks[queue].number)
     }
 }

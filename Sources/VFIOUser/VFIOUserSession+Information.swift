@@ -68,7 +68,7 @@ extension VFIOUserSession {
         var information = vfio_user_irq_info(
             argsz: size, flags: 0, index: request.index, count: 0)
         if request.index == UInt32(VFIO_USER_IRQ_MSIX) {
-            information.flags = UInt32(VFIO_USER_IRQ_INFO_EVENTFD | VFIO_USER_IRQ_INFO_NORESIZE)
+            information.flags = UInt32(VFIO_USER_IRQ_INFO_EVENTFD)
             information.count = UInt32(shape.vectorCount)
         }
         return Answer(payload: ByteLayout.bytes(of: information))
