@@ -50,14 +50,18 @@ extension NVMeDriver {
 
     /// Deletes both (§5.6, §5.7); commands under way are answered or aborted by then.
     public func deleteQueue(_ queue: consuming NVMeDriverQueue) throws(NVMeDriverError) {
-        var request = AdminRequest(
-            "Delete I/O Submission Queue \(queue.id)", NVME_ADMIN_DELETE_SQ)
-        request.cdw10 = UInt32(queue.id)
+        try deleteQueue(id: queue.id)
+        memory.giveBack(queue.part)
+    }
+
+    /// As above, by number; its memory comes back with the next `enable`.
+    public func deleteQueue(id: UInt16) throws(NVMeDriverError) {
+        var request = AdminRequest("Delete I/O Submission Queue \(id)", NVME_ADMIN_DELETE_SQ)
+        request.cdw10 = UInt32(id)
         _ = try perform(request)
-        request.name = "Delete I/O Completion Queue \(queue.id)"
+        request.name = "Delete I/O Completion Queue \(id)"
         request.opcode = NVME_ADMIN_DELETE_CQ
         _ = try perform(request)
-        memory.giveBack(queue.part)
     }
 
     /// Abort (§5.1).
