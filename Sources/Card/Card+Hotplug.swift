@@ -47,12 +47,14 @@ extension Card {
         _ kind: FunctionIdentity.Kind, slot: Int, pfIndex: Int, vectorCount: Int,
         _ pci: PCIIdentity
     ) -> CardFunction {
+        let family = configuration.family(kind)
         var function = CardFunction(
             FunctionIdentity(
                 kind: kind, vuid: "\(configuration.serial)\(kind.rawValue)S\(slot)D0F0",
                 vhcaID: configuration.staticFunctionCount + slot, pfIndex: pfIndex, vfIndex: nil,
                 bdf: BDF.none, isHotplugged: true, vectorCount: vectorCount,
-                queueLimit: configuration.queueLimit), pci: pci)
+                queueLimit: family.queueLimit,
+                queueSizeLimit: family.queueSizeLimit), pci: pci)
         function.slot = slot
         function.hotplug = .powerOff
         return function

@@ -35,7 +35,8 @@ public struct Card: Sendable {
                         vuid: "\(configuration.serial)\(kind.rawValue)S0D\(index / 8)F\(index % 8)",
                         vhcaID: nextPF, pfIndex: index, vfIndex: nil, bdf: BDF.none,
                         isHotplugged: false, vectorCount: family.pfVectorCount,
-                        queueLimit: configuration.queueLimit), pci: family.pci)
+                        queueLimit: family.queueLimit,
+                        queueSizeLimit: family.queueSizeLimit), pci: family.pci)
                 nextPF += 1
                 let parent = functions.count
                 pf.vfs = (parent + 1)..<(parent + 1 + family.vfCount)
@@ -56,7 +57,8 @@ public struct Card: Sendable {
             FunctionIdentity(
                 kind: pf.kind, vuid: "\(pf.vuid)VF\(index + 1)", vhcaID: vhcaID,
                 pfIndex: pf.pfIndex, vfIndex: index, bdf: BDF.none, isHotplugged: false,
-                vectorCount: family.vfVectorCount, queueLimit: configuration.queueLimit),
+                vectorCount: family.vfVectorCount, queueLimit: family.queueLimit,
+                queueSizeLimit: family.queueSizeLimit),
             pci: family.pci)
         vf.parent = parent
         vf.isEnabled = false
@@ -175,13 +177,14 @@ public struct Card: Sendable {
                 "function \(vuid) has no MSI-X vectors since they were reclaimed or released; give "
                     + "it some with vf_num_msix (\(freeVectors(of: function)) are free)")
         }
-        let limit = min(function.identity.queueLimit, count - 1)
+        let limit = min(function.identity.queueLimit, function.identity.kind.queues(of: count))
         guard queueCount <= limit else {
+            let use =
+                function.identity.kind == .nvme ? "" : ", one of them for configuration changes"
             throw HardwareError(
                 ErrorNumber.noSpace,
                 "num_queues \(queueCount): function \(vuid) has \(function.identity.queueLimit) "
-                    + "queues and \(count) vectors, one of them for configuration changes; at "
-                    + "most \(limit) fit")
+                    + "queues and \(count) vectors\(use); at most \(limit) fit")
         }
     }
 }

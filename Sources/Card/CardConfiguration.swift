@@ -12,15 +12,21 @@ public struct CardConfiguration: Equatable, Sendable {
         public var pfVectorCount: Int
         /// MSI-X vectors of each VF when they are spread evenly.
         public var vfVectorCount: Int
+        /// Queues that a function can have, the admin queue of NVMe not counted, and their entries.
+        public var queueLimit: Int
+        public var queueSizeLimit: Int
         public var pci: PCIIdentity
 
         public init(
-            pfCount: Int, vfCount: Int, pfVectorCount: Int, vfVectorCount: Int, pci: PCIIdentity
+            pfCount: Int, vfCount: Int, pfVectorCount: Int, vfVectorCount: Int,
+            queueLimit: Int, queueSizeLimit: Int, pci: PCIIdentity
         ) {
             self.pfCount = pfCount
             self.vfCount = vfCount
             self.pfVectorCount = pfVectorCount
             self.vfVectorCount = vfVectorCount
+            self.queueLimit = queueLimit
+            self.queueSizeLimit = queueSizeLimit
             self.pci = pci
         }
     }
@@ -28,15 +34,15 @@ public struct CardConfiguration: Equatable, Sendable {
     /// First part of every VUID.
     public var serial = "SOFTSNAP0001"
     public var virtioBlk = Family(
-        pfCount: 1, vfCount: 0, pfVectorCount: 65, vfVectorCount: 8, pci: .virtioBlk)
+        pfCount: 1, vfCount: 0, pfVectorCount: 65, vfVectorCount: 8, queueLimit: 64,
+        queueSizeLimit: 256, pci: .virtioBlk)
     public var nvme = Family(
-        pfCount: 0, vfCount: 0, pfVectorCount: 64, vfVectorCount: 8, pci: .nvme)
+        pfCount: 0, vfCount: 0, pfVectorCount: 64, vfVectorCount: 8, queueLimit: 31,
+        queueSizeLimit: 4096, pci: .nvme)
     public var hasSRIOV = true
     /// Downstream ports of the emulated PCIe switch; 0 without one. One of them serves all static
     /// PFs, the others a hot-plug PF each.
     public var switchPortCount = 32
-    /// Virtqueues that a virtio-blk function can have.
-    public var queueLimit = 64
 
     /// Static PFs and their VFs together.
     public static let functionLimit = 4096

@@ -23,6 +23,8 @@ public struct CardFunction: Equatable, Sendable {
 
     init(_ identity: FunctionIdentity, pci: PCIIdentity) {
         self.identity = identity
+        self.identity.vendorID = pci.vendorID
+        self.identity.subsystemVendorID = pci.subsystemVendorID
         self.pci = pci
     }
 

@@ -8,8 +8,9 @@ extension MethodRegistry {
     func registerHotplug(_ context: StorageContext) {
         registerFunctionCreation(context)
         registerFunctionDestruction(context)
-        registerPlugging(context)
-        registerNVMePlugging()
+        registerPlugging(context, .virtioBlk)
+        registerPlugging(context, .nvme)
+        registerDetaching(context)
     }
 
     private func registerFunctionCreation(_ context: StorageContext) {
@@ -52,42 +53,28 @@ extension MethodRegistry {
         }
     }
 
-    private func registerPlugging(_ context: StorageContext) {
-        register("virtio_blk_controller_hotplug") { parameters in
-            let vuid = try await context.hotplugFunction(ofController: parameters)
+    private func registerPlugging(_ context: StorageContext, _ kind: FunctionIdentity.Kind) {
+        register("\(kind.prefix)_controller_hotplug") { parameters in
+            let vuid = try await context.hotplugFunction(ofController: parameters, kind)
             try await context.manager.plug(vuid: vuid)
             if parameters.flag("wait_for_done") { try await context.wait(for: .plugged, vuid) }
             return true
         }
-        register("virtio_blk_controller_hotunplug") { parameters in
-            let vuid = try await context.hotplugFunction(ofController: parameters)
+        register("\(kind.prefix)_controller_hotunplug") { parameters in
+            let vuid = try await context.hotplugFunction(ofController: parameters, kind)
             try await context.manager.unplug(vuid: vuid)
             if parameters.flag("wait_for_done") { try await context.wait(for: .unplugged, vuid) }
             return true
         }
+    }
+
+    private func registerDetaching(_ context: StorageContext) {
         register("emulation_device_detach_prepare") { parameters in
             let vuid = try await context.functionToDetach(parameters)
             try await context.manager.unplug(vuid: vuid)
             try await context.wait(for: .unplugged, vuid)
             return true
         }
-    }
-
-    private func registerNVMePlugging() {
-        for method in ["nvme_controller_hotplug", "nvme_controller_hotunplug"] {
-            register(method) { parameters in
-                throw ControllerError.noNVMeController(parameters.string("ctrl_id"))
-            }
-        }
-    }
-}
-
-extension ControllerError {
-    static func noNVMeController(_ name: String) -> ControllerError {
-        ControllerError(
-            ErrorNumber.noDevice,
-            "NVMe controller \"\(name.prefix(64))\" does not exist; this service has no NVMe "
-                + "controllers yet")
     }
 }
 
@@ -120,11 +107,17 @@ extension StorageContext {
         return true
     }
 
+    /// - Parameter kind: of the controller; nil takes either.
     fileprivate func hotplugFunction(
-        ofController parameters: Parameters
+        ofController parameters: Parameters, _ kind: FunctionIdentity.Kind?
     ) async throws -> String {
-        let controller = try await controllers.find(parameters.string("ctrl_id"))
-        let vuid = controller.options.vuid
+        let name = parameters.string("ctrl_id")
+        let vuid: String
+        if let kind {
+            vuid = try await identity(ofController: name, kind).vuid
+        } else {
+            vuid = try await identity(ofController: name).vuid
+        }
         guard let function = try await functions()[vuid] else { throw functionIsGone(vuid) }
         try function.requireHotplug()
         return vuid
@@ -133,7 +126,7 @@ extension StorageContext {
     fileprivate func functionToDetach(_ parameters: Parameters) async throws -> String {
         let isByController = parameters.has("ctrl_id")
         if isByController, !parameters.has("vuid"), !parameters.has("vhca_id") {
-            return try await hotplugFunction(ofController: parameters)
+            return try await hotplugFunction(ofController: parameters, nil)
         }
         let function = try await function(
             parameters, by: ["vuid", "vhca_id", "ctrl_id"], kind: nil)

@@ -26,7 +26,7 @@ enum HotplugGoal {
         switch self {
         case .plugged:
             "let the host rescan its bus, or take the function back with "
-                + "virtio_blk_controller_hotunplug"
+                + "the hotunplug call"
         case .unplugged:
             "end I/O and unmount the disk in the host, then ask again, or destroy the controller "
                 + "and take the function away with emulation_device_detach --force"

@@ -206,6 +206,56 @@ enum SchemaText {
         :"u64","default":0},{"name":"max","type":"u64"}]}]}
         """#,
         #"""
+        {"family":"snap","methods":[{"name":"nvme_subsystem_create","mask":"runtime","params":\#
+        [{"name":"nqn","type":"str","required":true,"max_count":223},{"name":"serial_number","\#
+        type":"str","default":"MNC12","max_count":20},{"name":"model_number","type":"str","def\#
+        ault":"BlueField NVMe SNAP Controller","max_count":40},{"name":"nn","type":"u32","defa\#
+        ult":4294967294,"min":1,"max":4294967294},{"name":"mnan","type":"u32","default":1024,"\#
+        min":1,"max":4294967294},{"name":"single_ctrl","type":"bool","default":false}]},{"name\#
+        ":"nvme_subsystem_destroy","mask":"runtime","params":[{"name":"nqn","type":"str","requ\#
+        ired":true,"max_count":223},{"name":"force","type":"bool","default":false}]},{"name":"\#
+        nvme_subsystem_list","mask":"runtime","params":[]},{"name":"nvme_namespace_create","ma\#
+        sk":"runtime","params":[{"name":"nqn","type":"str","required":true,"max_count":223},{"\#
+        name":"nsid","type":"u32","required":true},{"name":"bdev_name","type":"str","required"\#
+        :true},{"name":"uuid","type":"uuid"},{"name":"bdev_type","type":"str","default":"spdk"\#
+        ,"enum":["spdk"]},{"name":"nguid","type":"str"},{"name":"eui64","type":"str"}]},{"name\#
+        ":"nvme_namespace_destroy","mask":"runtime","params":[{"name":"nqn","type":"str","requ\#
+        ired":true,"max_count":223},{"name":"nsid","type":"u32","required":true}]},{"name":"nv\#
+        me_namespace_list","mask":"runtime","params":[{"name":"nqn","type":"str"}]},{"name":"n\#
+        vme_controller_create","mask":"runtime","params":[{"name":"nqn","type":"str","required\#
+        ":true,"max_count":223},{"name":"vuid","type":"str"},{"name":"vhca_id","type":"u32"},{\#
+        "name":"pf_id","type":"u32"},{"name":"vf_id","type":"u32"},{"name":"pci_bdf","type":"s\#
+        tr"},{"name":"ctrl_id","type":"str"},{"name":"num_queues","type":"u32","max":65535},{"\#
+        name":"mdts","type":"u32","default":7,"min":1,"max":7},{"name":"fw_slots","type":"u32"\#
+        ,"default":4,"min":1,"max":7},{"name":"write_zeroes","type":"bool","default":false},{"\#
+        name":"compare","type":"bool","default":false},{"name":"compare_write","type":"bool","\#
+        default":false},{"name":"deallocate_dsm","type":"bool","default":false},{"name":"suspe\#
+        nded","type":"bool","default":false},{"name":"admin_only","type":"bool","default":fals\#
+        e},{"name":"dynamic_msix","type":"bool","default":false},{"name":"vf_num_msix","type":\#
+        "u32","min":2},{"name":"live_update_listener","type":"bool","default":false},{"name":"\#
+        quirks","type":"u32","default":0},{"name":"snapshot","type":"str"}]},{"name":"nvme_con\#
+        troller_destroy","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":\#
+        true},{"name":"release_msix","type":"bool","default":false},{"name":"force","type":"bo\#
+        ol","default":false}]},{"name":"nvme_controller_suspend","mask":"runtime","params":[{"\#
+        name":"ctrl_id","type":"str","required":true},{"name":"timeout_ms","type":"u32"},{"nam\#
+        e":"force","type":"bool","default":false},{"name":"admin_only","type":"bool","default"\#
+        :false},{"name":"live_update_notifier","type":"bool","default":false}]},{"name":"nvme_\#
+        controller_resume","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required\#
+        ":true},{"name":"live_update","type":"bool","default":false}]},{"name":"nvme_controlle\#
+        r_attach_ns","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true\#
+        },{"name":"nsid","type":"u32","required":true}]},{"name":"nvme_controller_detach_ns","\#
+        mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"nsi\#
+        d","type":"u32","required":true}]},{"name":"nvme_controller_list","mask":"runtime","pa\#
+        rams":[{"name":"ctrl_id","type":"str"},{"name":"nqn","type":"str"}]},{"name":"nvme_con\#
+        troller_modify","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":t\#
+        rue},{"name":"num_queues","type":"u32","min":1,"max":65535},{"name":"num_msix","type":\#
+        "u32","min":2}]},{"name":"nvme_controller_snapshot_get","mask":"runtime","params":[{"n\#
+        ame":"ctrl_id","type":"str","required":true},{"name":"filename","type":"str","required\#
+        ":true}]},{"name":"nvme_controller_dbg_io_stats_get","mask":"runtime","params":[{"name\#
+        ":"ctrl_id","type":"str"}]},{"name":"nvme_controller_dbg_debug_stats_get","mask":"runt\#
+        ime","params":[{"name":"ctrl_id","type":"str"}]}]}
+        """#,
+        #"""
         {"family":"snap","methods":[{"name":"softsnap_rdma_resources","mask":"runtime","params\#
         ":[]}]}
         """#,

@@ -10,6 +10,7 @@ public struct StorageContext: Sendable {
     public let bdevs: BdevRegistry
     public let manager: any EmulationManager
     public let controllers: VirtioBlkControllers
+    public let nvme: NVMeSubsystems
     let log: Logger
     /// How long `wait_for_done` holds its answer back.
     public var hotplugLimit = Duration.seconds(10)
@@ -22,11 +23,12 @@ public struct StorageContext: Sendable {
 
     public init(
         bdevs: BdevRegistry, manager: any EmulationManager, controllers: VirtioBlkControllers,
-        log: Logger
+        nvme: NVMeSubsystems, log: Logger
     ) {
         self.bdevs = bdevs
         self.manager = manager
         self.controllers = controllers
+        self.nvme = nvme
         self.log = log
     }
 }
@@ -42,4 +44,22 @@ extension HardwareError: AnswerableError {
 extension BdevError: AnswerableError {
     /// The text is SPDK's, byte for byte: its clients compare it.
     public var answer: RPCError { .errno(code) }
+}
+
+extension StorageContext {
+    /// Function of the controller of a name, of one kind.
+    func identity(
+        ofController name: String, _ kind: FunctionIdentity.Kind
+    ) async throws(ControllerError) -> FunctionIdentity {
+        switch kind {
+        case .virtioBlk: try await controllers.find(name).identity
+        case .nvme: try await nvme.find(name).identity
+        }
+    }
+
+    /// Function of the controller of a name, whichever kind it is.
+    func identity(ofController name: String) async throws(ControllerError) -> FunctionIdentity {
+        if let found = try? await nvme.find(name) { return found.identity }
+        return try await controllers.find(name).identity
+    }
 }

@@ -6,19 +6,19 @@ internal import Platform
 /// Pools of MSI-X vectors (msix.json).
 extension MethodRegistry {
     func registerVectors(_ context: StorageContext) {
-        register("virtio_blk_controller_vfs_msix_reclaim") { parameters in
-            let controller = try await context.controllers.find(parameters.string("ctrl_id"))
-            guard controller.identity.vfIndex == nil else {
-                throw ControllerError(
-                    ErrorNumber.invalid,
-                    "controller \"\(controller.options.name)\" is on VF "
-                        + "\(controller.identity.vuid); name the controller of its PF")
+        for kind in [FunctionIdentity.Kind.virtioBlk, .nvme] {
+            register("\(kind.prefix)_controller_vfs_msix_reclaim") { parameters in
+                let name = parameters.string("ctrl_id")
+                let function = try await context.identity(ofController: name, kind)
+                guard function.vfIndex == nil else {
+                    throw ControllerError(
+                        ErrorNumber.invalid,
+                        "controller \"\(name)\" is on VF \(function.vuid); name the controller "
+                            + "of its PF")
+                }
+                try await context.manager.reclaimVectors(vuid: function.vuid)
+                return true
             }
-            try await context.manager.reclaimVectors(vuid: controller.identity.vuid)
-            return true
-        }
-        register("nvme_controller_vfs_msix_reclaim") { parameters in
-            throw ControllerError.noNVMeController(parameters.string("ctrl_id"))
         }
         register("softsnap_msix_plan") { parameters in
             let counts = try parameters.plannedCounts()
@@ -45,11 +45,9 @@ extension StorageContext {
     fileprivate func plannedPF(_ parameters: Parameters) async throws -> SelectedFunction {
         let selected: SelectedFunction
         if parameters.has("ctrl_id"), !parameters.has("vuid"), !parameters.has("pf_id") {
-            let controller = try await controllers.find(parameters.string("ctrl_id"))
+            let vuid = try await identity(ofController: parameters.string("ctrl_id")).vuid
             let tree = try await functions()
-            guard let listing = tree[controller.options.vuid] else {
-                throw functionIsGone(controller.options.vuid)
-            }
+            guard let listing = tree[vuid] else { throw functionIsGone(vuid) }
             selected = SelectedFunction(listing: listing, tree: tree)
         } else {
             selected = try await function(

@@ -48,7 +48,7 @@ struct VectorPlan {
         shares = planned.map { count, vf in
             Share(
                 vfIndex: vf.identity.vfIndex ?? 0, vectorCount: count,
-                queueCount: min(count - 1, vf.identity.queueLimit))
+                queueCount: min(vf.identity.kind.queues(of: count), vf.identity.queueLimit))
         }
         needed = counts.reduce(0, +)
         let pool = pf.freeVectorCount ?? 0

@@ -20,7 +20,12 @@ struct Turnstile {
     }
 }
 
-extension VirtioBlkController {
+/// An actor whose operations take turns.
+protocol Turnstiled: Actor {
+    var turnstile: Turnstile { get set }
+}
+
+extension Turnstiled {
     /// Waits for its turn; `turnstile.leave()` ends it.
     func enterTurnstile() async {
         if turnstile.take() { return }

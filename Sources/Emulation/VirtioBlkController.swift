@@ -15,7 +15,7 @@ internal import VirtioBlk
 ///
 /// The host's wishes arrive as whole states; `reconcile` compares the latest with what runs. One
 /// operation at a time goes through the turnstile; state names what is under way.
-public actor VirtioBlkController {
+public actor VirtioBlkController: Turnstiled {
     /// How long a stop waits for the backend before held requests are given up.
     static let drainLimit = Duration.seconds(10)
 

@@ -88,6 +88,12 @@ extension FirmwareConfiguration {
     /// Hot-plugged PFs that fit: the switch's ports but the one of the static PFs; 0 without one.
     public var hotplugPFCount: Int { max(0, Int(effective(.pciSwitchPortCount)) - 1) }
 
+    /// Entries of an NVMe queue at most, 2 to 4,096; what 0 stands for while NVMe is off.
+    public var nvmeQueueSize: Int {
+        let exponent = Int(effective(.nvmeMaxQueueDepth))
+        return 1 << (exponent == 0 ? 10 : exponent)
+    }
+
     public var isSRIOVEnabled: Bool { effective(.sriovEnable) == 1 }
 
     /// The static functions of one protocol. Counts are 0 while its emulation is off.

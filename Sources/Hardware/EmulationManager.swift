@@ -17,6 +17,12 @@ public protocol EmulationManager: Sendable {
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort
 
+    /// Takes the serving lease of an NVMe function, on the same terms; EINVAL also, field by field,
+    /// when a running driver has been promised more queues, or longer ones.
+    func open(
+        vuid: String, offer: NVMeOffer
+    ) async throws(HardwareError) -> any NVMeFunctionPort
+
     /// A new hot-plug PF, powered off unless the request says otherwise: services see it, the host
     /// does not. ENOTSUP without an
     /// emulated PCIe switch, ENOSPC when all its ports are taken.
@@ -47,40 +53,4 @@ public protocol EmulationManager: Sendable {
         _ name: String, byteCount: UInt64
     ) async throws(HardwareError) -> SharedDescriptor
     func deleteMemoryFile(_ name: String) async throws(HardwareError)
-}
-
-/// What a lease on a virtio function gives. Ends with `close`, or when the holder dies.
-public protocol VirtioFunctionPort: Sendable {
-    var identity: FunctionIdentity { get }
-    /// Number of this lease, unique among those of its manager.
-    var lease: UInt64 { get }
-    /// This service, as named in the byte locks on its files.
-    var holder: UInt64 { get }
-    /// Holders whose requests may still be under way (design, "Predecessor rule").
-    var predecessors: [UInt64] { get }
-    var functionMemory: SharedDescriptor { get }
-    var hostSocketPath: String { get }
-
-    /// What the host wants, the latest state only: a newer one makes an older one pointless. Ends
-    /// when the lease does.
-    var states: AsyncStream<VirtioFunctionState> { get }
-
-    /// Says that everything up to `generation` is done: what was to stop has stopped, and nothing
-    /// of it can reach host memory any more. `bases` gives each stopped queue's next position as
-    /// GET_VRING_BASE reports it.
-    func acknowledge(generation: UInt64, bases: [Int: UInt32])
-
-    /// New configuration space; the driver gets a configuration change interrupt.
-    func update(configuration: [UInt8])
-
-    /// A queue cannot go on: the device needs a reset.
-    func fail(queue: Int, reason: String)
-
-    /// Whether the lease may be given back now. Unless `force`, EBUSY for a PF with VF controllers
-    /// and for a VF that the host has enabled.
-    func checkClose(force: Bool) async throws(HardwareError)
-
-    /// Gives the lease back.
-    /// - Parameter releasesVectors: a VF's vectors go back to its PF's pool.
-    func close(releasesVectors: Bool) async
 }

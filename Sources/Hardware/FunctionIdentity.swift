@@ -3,6 +3,12 @@ public struct FunctionIdentity: Hashable, Sendable {
     public enum Kind: String, Sendable {
         case virtioBlk = "VBLK"
         case nvme = "NVME"
+
+        /// Queues that so many MSI-X vectors can serve, each with a vector of its own. A virtio
+        /// device keeps one for configuration changes; an admin queue shares one.
+        public func queues(of vectorCount: Int) -> Int {
+            self == .nvme ? vectorCount : max(0, vectorCount - 1)
+        }
     }
 
     public var kind: Kind
@@ -17,12 +23,18 @@ public struct FunctionIdentity: Hashable, Sendable {
     public var isHotplugged: Bool
     /// MSI-X vectors assigned to the function.
     public var vectorCount: Int
-    /// Most virtqueues it can have.
+    /// Most virtqueues, or NVMe I/O queues, it can have.
     public var queueLimit: Int
+    /// Most entries of a queue.
+    public var queueSizeLimit: Int
+    /// PCI vendor, and vendor of the subsystem.
+    public var vendorID: UInt16 = 0
+    public var subsystemVendorID: UInt16 = 0
 
     public init(
         kind: Kind, vuid: String, vhcaID: Int, pfIndex: Int, vfIndex: Int?, bdf: String,
-        isHotplugged: Bool, vectorCount: Int, queueLimit: Int
+        isHotplugged: Bool, vectorCount: Int, queueLimit: Int,
+        queueSizeLimit: Int = 256
     ) {
         self.kind = kind
         self.vuid = vuid
@@ -33,6 +45,7 @@ public struct FunctionIdentity: Hashable, Sendable {
         self.isHotplugged = isHotplugged
         self.vectorCount = vectorCount
         self.queueLimit = queueLimit
+        self.queueSizeLimit = queueSizeLimit
     }
 }
 

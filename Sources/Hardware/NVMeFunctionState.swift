@@ -68,3 +68,11 @@ public enum DoorbellMode: String, Sendable {
     /// The host stores into memory that the service polls.
     case mapped
 }
+
+/// The doorbells in their memory file, which stands for the first bytes of BAR0: a page behind the
+/// registers, and at that offset in the file too, for clients that map regions from their start.
+public enum DoorbellPage {
+    public static let offset = 4096
+    public static let byteCount = 4096
+    public static let fileByteCount = 8192
+}

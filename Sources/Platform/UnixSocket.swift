@@ -79,7 +79,7 @@ public enum UnixSocket {
     }
 
     /// Receives up to `byteCount` bytes. Empty bytes mean that the peer has closed; nil that
-    /// nothing is there. A peer that sends more than 32 descriptors at once gets an error.
+    /// nothing is there. A peer that sends more than 128 descriptors at once gets an error.
     public static func receive(
         upTo byteCount: Int, from socket: Int32
     ) throws(SystemError) -> ReceivedMessage? {

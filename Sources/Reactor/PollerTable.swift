@@ -13,6 +13,7 @@ struct PollerTable {
         let id: UInt32
         let poller: any Poller
         let kick: Int32?
+        var moreKicks: [SharedDescriptor] = []
         var standing: Standing
         var lastBusy: Ticks
     }
@@ -30,17 +31,23 @@ struct PollerTable {
         nextID += 1
         entries.append(
             Entry(
-                id: id, poller: poller, kick: poller.kickDescriptor, standing: .hot, lastBusy: now))
+                id: id, poller: poller, kick: poller.kickDescriptor, standing: .hot,
+                lastBusy: now))
         hotCount += 1
         return id
     }
 
-    /// Takes the poller out. Returns its kick descriptor.
-    mutating func remove(_ id: UInt32) -> Int32? {
-        guard let index = entries.firstIndex(where: { $0.id == id }) else { return nil }
+    /// Takes the poller out. Returns its kick descriptor and the further ones.
+    mutating func remove(_ id: UInt32) -> (kick: Int32?, more: [SharedDescriptor]) {
+        guard let index = entries.firstIndex(where: { $0.id == id }) else { return (nil, []) }
         let entry = entries.remove(at: index)
         if entry.standing == .hot { hotCount -= 1 } else { entry.poller.disarm() }
-        return entry.kick
+        return (entry.kick, entry.moreKicks)
+    }
+
+    mutating func add(kick: SharedDescriptor, to id: UInt32) {
+        guard let index = entries.firstIndex(where: { $0.id == id }) else { return }
+        entries[index].moreKicks.append(kick)
     }
 
     /// Polls every hot poller once; one that has been idle for `patience`, or for

@@ -26,7 +26,17 @@ public final class ReactorContext {
 
     /// Stops polling; the caller gives up the poller afterwards.
     public func remove(_ id: PollerID) {
-        if let kick = pollers.remove(id.value) { reactor.epoll.remove(kick) }
+        let removed = pollers.remove(id.value)
+        if let kick = removed.kick { reactor.epoll.remove(kick) }
+        for kick in removed.more { reactor.epoll.remove(kick.number) }
+    }
+
+    /// Another eventfd that says there is new work for `id`, until it is removed.
+    public func add(kick descriptor: SharedDescriptor, to id: PollerID) throws(SystemError) {
+        // Under a number of its own: the same eventfd may kick several pollers.
+        let copy = SharedDescriptor(try descriptor.duplicate())
+        try reactor.epoll.add(copy.number, .edge, token: UInt64(id.value))
+        pollers.add(kick: copy, to: id.value)
     }
 
     /// Has `id` polled again although nothing kicked it.

@@ -83,19 +83,31 @@ struct CardStore: Sendable {
     ) throws(HardwareError) -> CardConfiguration {
         var configuration =
             directory == nil ? inventory.card : CardConfiguration(firmware, inventory.card.serial)
-        if let count = inventory.virtioBlkPFs { configuration.virtioBlk.pfCount = count }
-        if let count = inventory.virtioBlkVFs {
-            configuration.virtioBlk.vfCount = count
-            // The firmware configuration gives VFs nothing while its SR-IOV is off.
-            if count > 0 && !configuration.hasSRIOV {
-                configuration.hasSRIOV = true
-                configuration.virtioBlk.vfVectorCount = CardConfiguration().virtioBlk.vfVectorCount
-            }
-        }
+        override(
+            \.virtioBlk, of: &configuration, pfs: inventory.virtioBlkPFs,
+            vfs: inventory.virtioBlkVFs)
+        override(\.nvme, of: &configuration, pfs: inventory.nvmePFs, vfs: inventory.nvmeVFs)
         if let problem = configuration.impossibility {
             throw HardwareError(ErrorNumber.invalid, problem)
         }
         return configuration
+    }
+
+    /// What the command line says of a family goes before the firmware.
+    private func override(
+        _ family: WritableKeyPath<CardConfiguration, CardConfiguration.Family>,
+        of configuration: inout CardConfiguration, pfs: Int?, vfs: Int?
+    ) {
+        if let pfs { configuration[keyPath: family].pfCount = pfs }
+        guard let vfs else { return }
+        configuration[keyPath: family].vfCount = vfs
+        // The firmware configuration gives VFs nothing while its SR-IOV is off.
+        let hasNone = configuration[keyPath: family].vfVectorCount == 0
+        if vfs > 0 && (hasNone || !configuration.hasSRIOV) {
+            configuration.hasSRIOV = true
+            configuration[keyPath: family].vfVectorCount =
+                CardConfiguration()[keyPath: family].vfVectorCount
+        }
     }
 
     private func readSnapshot() throws(HardwareError) -> CardSnapshot? {
@@ -134,19 +146,23 @@ extension CardConfiguration {
     init(_ firmware: FirmwareConfiguration, _ serial: String) {
         self.init()
         self.serial = serial
-        virtioBlk = Family(firmware.virtioBlk)
-        nvme = Family(firmware.nvme)
+        virtioBlk = Family(firmware.virtioBlk, like: virtioBlk)
+        nvme = Family(firmware.nvme, like: nvme)
+        nvme.queueSizeLimit = firmware.nvmeQueueSize
         hasSRIOV = firmware.isSRIOVEnabled
         switchPortCount = firmware.hotplugPFCount == 0 ? 0 : firmware.hotplugPFCount + 1
     }
 }
 
 extension CardConfiguration.Family {
-    init(_ emulation: FirmwareConfiguration.StaticFunctions) {
+    init(
+        _ emulation: FirmwareConfiguration.StaticFunctions, like standard: CardConfiguration.Family
+    ) {
         let identity = emulation.identity
         self.init(
             pfCount: emulation.pfCount, vfCount: emulation.vfCount,
             pfVectorCount: emulation.pfVectorCount, vfVectorCount: emulation.vfVectorCount,
+            queueLimit: standard.queueLimit, queueSizeLimit: standard.queueSizeLimit,
             pci: PCIIdentity(
                 vendorID: identity.vendorID, deviceID: identity.deviceID,
                 subsystemVendorID: identity.subsystemVendorID, subsystemID: identity.subsystemID,

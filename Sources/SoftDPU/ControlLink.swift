@@ -11,9 +11,9 @@ final class ControlLink: Sendable {
     private struct State {
         var nextID: UInt64 = 1
         var waiting: [UInt64: CheckedContinuation<Answer, Never>] = [:]
-        var ports: [UInt64: RemotePort] = [:]
+        var ports: [UInt64: any RemoteLease] = [:]
         /// States of leases whose port is about to be registered.
-        var early: [UInt64: VirtioFunctionState] = [:]
+        var early: [UInt64: FunctionState] = [:]
         var endReason: String?
     }
 
@@ -62,12 +62,12 @@ final class ControlLink: Sendable {
         send(.object(body))
     }
 
-    func register(_ port: RemotePort, lease: UInt64) {
+    func register(_ port: any RemoteLease, lease: UInt64) {
         let early = state.withLock { state in
             state.ports[lease] = port
             return state.early.removeValue(forKey: lease)
         }
-        if let early { port.yield(early) }
+        if let early { port.take(early) }
     }
 
     func forget(lease: UInt64) {
@@ -132,12 +132,12 @@ final class ControlLink: Sendable {
     }
 
     /// A state may overtake the registration of its port by a moment.
-    private func deliver(_ new: VirtioFunctionState, lease: UInt64) {
+    private func deliver(_ new: FunctionState, lease: UInt64) {
         let port = state.withLock { state in
             if state.ports[lease] == nil { state.early[lease] = new }
             return state.ports[lease]
         }
-        port?.yield(new)
+        port?.take(new)
     }
 
     private static func answer(_ message: ControlMessage) -> Answer {

@@ -74,20 +74,20 @@ final class ControlPeer {
         guard let id = body.unsigned("id") else { return notice(call, body) }
         do throws(HardwareError) {
             if try performLater(call, body, id: id) { return }
-            let (result, file) = try perform(call, body)
-            answer(id, .success(result), file)
+            let (result, files) = try perform(call, body)
+            answer(id, .success(result), files)
             if call == "open" { publish(result) }
         } catch { answer(id, .failure(error)) }
     }
 
     func answer(
-        _ id: UInt64, _ result: Result<JSONObject, HardwareError>, _ file: SharedDescriptor? = nil
+        _ id: UInt64, _ result: Result<JSONObject, HardwareError>, _ files: [SharedDescriptor] = []
     ) {
         var message = ControlMessage(["id": JSONValue(id)])
         switch result {
         case .success(let members):
             message.body = ["id": JSONValue(id), "result": .object(members)]
-            if let file { message.descriptors = [file] }
+            message.descriptors = files
         case .failure(let error):
             message.body = [
                 "id": JSONValue(id),
@@ -105,26 +105,26 @@ final class ControlPeer {
 
     private func perform(
         _ call: String, _ body: JSONValue
-    ) throws(HardwareError) -> (JSONObject, SharedDescriptor?) {
+    ) throws(HardwareError) -> (JSONObject, [SharedDescriptor]) {
         switch call {
-        case "hello": return (try hello(body), nil)
-        case "list": return (list(from: body.int("from") ?? 0), nil)
+        case "hello": return (try hello(body), [])
+        case "list": return (list(from: body.int("from") ?? 0), [])
         case "open": return try open(body)
         case "close":
             core.close(
                 lease: body.unsigned("lease") ?? 0, of: self,
                 releasesVectors: body.flag("release_vectors"))
             known[body.unsigned("lease") ?? 0] = nil
-            return ([:], nil)
+            return ([:], [])
         case "memory_file":
             guard let name = body.text("name"), let bytes = body.unsigned("bytes") else {
                 throw HardwareError(ErrorNumber.invalid, "memory_file needs name and bytes")
             }
-            return ([:], try core.memoryFile(name, byteCount: bytes))
+            return ([:], [try core.memoryFile(name, byteCount: bytes)])
         case "memory_file_delete":
             if let name = body.text("name") { core.deleteMemoryFile(name) }
-            return ([:], nil)
-        default: return (try changeCard(call, body), nil)
+            return ([:], [])
+        default: return (try changeCard(call, body), [])
         }
     }
 
@@ -156,50 +156,31 @@ final class ControlPeer {
 
     private func open(
         _ body: JSONValue
-    ) throws(HardwareError) -> (JSONObject, SharedDescriptor?) {
+    ) throws(HardwareError) -> (JSONObject, [SharedDescriptor]) {
         guard let vuid = body.text("vuid"), let offer = ControlCoding.offer(body) else {
             throw HardwareError(ErrorNumber.invalid, "open needs a vuid and an offer")
         }
         let granted = try core.open(vuid, offer, for: self)
-        let result: JSONObject = [
-            "lease": JSONValue(granted.lease),
-            "function": ControlCoding.encode(try core.listing(vuid)),
-            "predecessors": .array(granted.predecessors.map { JSONValue($0) }),
-        ]
-        return (result, granted.memory)
+        var result = granted.details
+        result.append("lease", JSONValue(granted.lease))
+        result.append("function", ControlCoding.encode(try core.listing(vuid)))
+        result.append("predecessors", .array(granted.predecessors.map { JSONValue($0) }))
+        return (result, granted.files)
     }
 
     private func notice(_ call: String, _ body: JSONValue) {
-        guard let lease = body.unsigned("lease"),
-            let function = core.function(lease: lease, of: self)
-        else { return }
-        switch call {
-        case "acknowledge":
-            var bases: [Int: UInt32] = [:]
-            for (key, value) in body["bases"]?.object?.members ?? [] {
-                if let index = Int(key), let base = value.unsigned {
-                    bases[index] = UInt32(truncatingIfNeeded: base)
-                }
-            }
-            function.acknowledge(generation: body.unsigned("generation") ?? 0, bases: bases)
-        case "configure":
-            if let bytes = body.bytes("configuration"), bytes.count <= 256 {
-                function.configure(bytes)
-            }
-        case "fail":
-            function.failed(
-                queue: body.int("queue") ?? 0, reason: body.text("reason") ?? "unknown")
-        default: break
-        }
+        guard let lease = body.unsigned("lease") else { return }
+        core.function(lease: lease, of: self)?.take(call, body)
     }
 
     // --- out ---
 
     /// Sends a function's state, its new descriptors first and the useless ones taken back after.
-    func send(_ state: VirtioFunctionState, lease: UInt64) {
+    /// - Parameter encode: writes the state, given the number of each descriptor in it.
+    func send(lease: UInt64, _ encode: ((SharedDescriptor) -> UInt64) -> JSONObject) {
         var files = known[lease] ?? [:]
         var used: Set<ObjectIdentifier> = []
-        let body = ControlCoding.encode(state) { file in
+        var message = encode { file in
             let key = ObjectIdentifier(file)
             used.insert(key)
             if let entry = files[key] { return entry.number }
@@ -211,7 +192,6 @@ final class ControlPeer {
                     ["event": "file", "file": JSONValue(number)], descriptors: [file]))
             return number
         }
-        var message = body
         message.append("event", "state")
         message.append("lease", JSONValue(lease))
         let stale = files.filter { !used.contains($0.key) }

@@ -125,15 +125,16 @@ final class DPUCore {
         listing(of: try card.function(vuid))
     }
 
-    /// Gives the serving lease of a virtio function to `peer`: vectors, lease and socket, or
-    /// nothing of them.
+    /// Gives the serving lease of a function to `peer`: vectors, lease and socket, or nothing of
+    /// them.
     func open(
-        _ vuid: String, _ offer: VirtioOffer, for peer: ControlPeer
+        _ vuid: String, _ offer: FunctionOffer, for peer: ControlPeer
     ) throws(HardwareError) -> EmulatedFunction.Grant {
         let identity = try identity(vuid)
-        guard identity.kind == .virtioBlk else {
+        guard identity.kind == offer.kind else {
             throw HardwareError(
-                ErrorNumber.invalid, "function \(vuid) is not a virtio-blk function")
+                ErrorNumber.invalid,
+                "function \(vuid) is no \(offer.kind == .nvme ? "NVMe" : "virtio-blk") function")
         }
         let function =
             emulated[vuid] ?? EmulatedFunction(vuid, core: self, after: formerHolders)

@@ -1,5 +1,6 @@
 public import Card
 public import DeviceResources
+public import Hardware
 
 /// Which functions a software DPU has, and where it keeps its sockets.
 public struct Inventory: Sendable {
@@ -10,6 +11,12 @@ public struct Inventory: Sendable {
     /// Static virtio-blk PFs and their VFs, whatever the firmware configuration says.
     public var virtioBlkPFs: Int?
     public var virtioBlkVFs: Int?
+    /// The same of NVMe.
+    public var nvmePFs: Int?
+    public var nvmeVFs: Int?
+    /// How NVMe doorbells reach a service, of all functions or of some, by VUID.
+    public var doorbells = DoorbellMode.trapped
+    public var doorbellsOfFunctions: [String: DoorbellMode] = [:]
     /// Pages of the system that the services run on, as the RDMA devices see them.
     public var pageSize = RDMADevice.PageSize.kib4
     /// Directory of the `control` and `host` sockets.
@@ -21,6 +28,24 @@ public struct Inventory: Sendable {
     public var isEmbedded = false
 
     public init(runDirectory: String) { self.runDirectory = runDirectory }
+
+    /// Takes `MODE` for all functions, or `VUID=MODE` for one, as command lines give it.
+    /// - Returns: false when it is neither.
+    public mutating func takeDoorbells(_ text: String) -> Bool {
+        let parts = text.split(separator: "=", omittingEmptySubsequences: false)
+        guard parts.count <= 2, let mode = DoorbellMode(rawValue: String(parts[parts.count - 1]))
+        else { return false }
+        if parts.count == 2 {
+            doorbellsOfFunctions[String(parts[0])] = mode
+        } else {
+            doorbells = mode
+        }
+        return true
+    }
+
+    func doorbellMode(of vuid: String) -> DoorbellMode {
+        doorbellsOfFunctions[vuid] ?? doorbells
+    }
 
     public var controlSocketPath: String { runDirectory + "/control/dpu.sock" }
     var hostDirectory: String { runDirectory + "/host" }

@@ -60,7 +60,34 @@ public final class RemoteManager: EmulationManager {
     public func open(
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort {
-        var body = ControlCoding.encode(offer)
+        let (facts, _) = try await lease(vuid, ControlCoding.encode(offer))
+        let port = RemoteVirtioPort(facts, link: link)
+        link.register(port, lease: facts.lease)
+        return port
+    }
+
+    public func open(
+        vuid: String, offer: NVMeOffer
+    ) async throws(HardwareError) -> any NVMeFunctionPort {
+        let (facts, answer) = try await lease(vuid, ControlCoding.encode(offer))
+        let files = answer.descriptors
+        guard files.count == 2 + 1 + offer.queueCount,
+            let mode = answer.body["result"]?.text("doorbells").flatMap(
+                DoorbellMode.init(rawValue:))
+        else {
+            throw HardwareError(
+                ErrorNumber.invalid, "the software DPU gave a lease without its doorbells")
+        }
+        let port = RemoteNVMePort(
+            facts, doorbells: files[1], doorbellMode: mode, kicks: Array(files[2...]), link: link)
+        link.register(port, lease: facts.lease)
+        return port
+    }
+
+    private func lease(
+        _ vuid: String, _ offer: JSONObject
+    ) async throws(HardwareError) -> (LeaseFacts, ControlMessage) {
+        var body = offer
         body.append("vuid", .string(vuid))
         let answer = try await link.call("open", body)
         let result = answer.body["result"] ?? .null
@@ -69,12 +96,11 @@ public final class RemoteManager: EmulationManager {
         else {
             throw HardwareError(ErrorNumber.invalid, "the software DPU gave no lease")
         }
-        let port = RemotePort(
+        let facts = LeaseFacts(
             identity: listing.identity, lease: lease, holder: holder,
             predecessors: (result["predecessors"]?.array ?? []).compactMap(\.unsigned),
-            functionMemory: memory, hostSocketPath: listing.hostSocketPath ?? "", link: link)
-        link.register(port, lease: lease)
-        return port
+            functionMemory: memory, hostSocketPath: listing.hostSocketPath ?? "")
+        return (facts, answer)
     }
 
     public func createFunction(

@@ -63,8 +63,9 @@ final class Service: ServiceFacts {
             }
         }
         let controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
+        let nvme = NVMeSubsystems(manager: manager, group: group, log: log)
         context = StorageContext(
-            bdevs: bdevs, manager: manager, controllers: controllers, log: log)
+            bdevs: bdevs, manager: manager, controllers: controllers, nvme: nvme, log: log)
         history = options.history.start(log)
         registry = MethodRegistry(allowed: options.allowedMethods, history: history)
         registry.registerFramework(self)
@@ -73,6 +74,7 @@ final class Service: ServiceFacts {
         registry.registerBdevs(context, self)
         registry.registerSnap(context)
         registry.registerVirtioBlk(context)
+        registry.registerNVMe(context)
     }
 
     /// A software DPU of our own. Its run directory lies beside the RPC socket, so a second service
@@ -110,6 +112,7 @@ final class Service: ServiceFacts {
         await finished()
         log.notice("event=stopping")
         await server.close()
+        await context.nvme.closeAll()
         await context.controllers.closeAll()
         group.stop()
         embedded?.stop()

@@ -37,6 +37,17 @@ struct SnapServiceCommand: AsyncParsableCommand {
     @Option(name: .customLong("virtio-blk-vfs"), help: "VFs of each of them.")
     var virtioBlkVFs = 0
 
+    @Option(name: .customLong("nvme-pfs"), help: "NVMe PFs of the embedded DPU.")
+    var nvmeFunctions = 1
+
+    @Option(name: .customLong("nvme-vfs"), help: "VFs of each of them.")
+    var nvmeVFs = 0
+
+    @Option(
+        name: .customLong("nvme-doorbells"),
+        help: "trapped or mapped, of all NVMe functions; VUID=MODE, also repeated, of one.")
+    var doorbells: [String] = []
+
     @Option(
         name: .customLong("rdma-device"),
         help: "RDMA device that gives each reactor its queue pair.")
@@ -75,8 +86,9 @@ struct SnapServiceCommand: AsyncParsableCommand {
                     + "directory of at most 68 bytes with --run")
         }
         if let problem = card.impossibility {
-            throw ValidationError("--virtio-blk-pfs, --virtio-blk-vfs: \(problem)")
+            throw ValidationError("--virtio-blk-pfs, --nvme-pfs and their VFs: \(problem)")
         }
+        _ = try inventory()
     }
 
     /// The card of the embedded software DPU.
@@ -84,6 +96,8 @@ struct SnapServiceCommand: AsyncParsableCommand {
         var card = CardConfiguration()
         card.virtioBlk.pfCount = virtioBlkFunctions
         card.virtioBlk.vfCount = virtioBlkVFs
+        card.nvme.pfCount = nvmeFunctions
+        card.nvme.vfCount = nvmeVFs
         return card
     }
 
@@ -101,12 +115,20 @@ struct SnapServiceCommand: AsyncParsableCommand {
         }
     }
 
-    private func options() throws -> Service.Options {
+    private func inventory() throws -> Inventory {
         var inventory = Inventory(runDirectory: run ?? rpcSocket + ".run")
         inventory.card = card
         inventory.isEmbedded = true
+        if let bad = doorbells.first(where: { !inventory.takeDoorbells($0) }) {
+            throw ValidationError(
+                "--nvme-doorbells \(bad) is neither trapped, mapped nor VUID=MODE")
+        }
+        return inventory
+    }
+
+    private func options() throws -> Service.Options {
         var options = Service.Options(
-            rpcSocketPath: rpcSocket, cores: try cores(), inventory: inventory)
+            rpcSocketPath: rpcSocket, cores: try cores(), inventory: try inventory())
         options.dpuSocketPath = dpu
         options.rpcTCP = try tcpAddress()
         options.rdmaDevice = rdmaDevice

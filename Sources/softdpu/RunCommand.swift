@@ -16,7 +16,8 @@ struct RunCommand: AsyncParsableCommand {
             Then:    snap_service --dpu /run/softdpu/control/dpu.sock
 
             DIR/control is for services: whoever may connect there controls every function. \
-            DIR/host has one vhost-user socket for each function, for virtual machines.
+            DIR/host has one socket for each function, for virtual machines: vhost-user for \
+            virtio-blk, vfio-user for NVMe.
             """)
 
     @Option(name: .customLong("run"), help: "Directory of the sockets; its parent exists.")
@@ -33,6 +34,21 @@ struct RunCommand: AsyncParsableCommand {
         name: .customLong("virtio-blk-vfs"),
         help: "VFs of each virtio-blk PF, whatever the firmware configuration says.")
     var virtioBlkVFs: Int?
+
+    @Option(
+        name: .customLong("nvme-pfs"),
+        help: "Static NVMe PFs, whatever the firmware configuration says.")
+    var nvmePFs: Int?
+
+    @Option(
+        name: .customLong("nvme-vfs"),
+        help: "VFs of each NVMe PF, whatever the firmware configuration says.")
+    var nvmeVFs: Int?
+
+    @Option(
+        name: .customLong("nvme-doorbells"),
+        help: "trapped or mapped, of all NVMe functions; VUID=MODE, also repeated, of one.")
+    var doorbells: [String] = []
 
     @Option(help: "Page size that the RDMA devices see, 4096 or 65536.")
     var pageSize = 4096
@@ -81,6 +97,12 @@ struct RunCommand: AsyncParsableCommand {
         inventory.stateDirectory = state.path
         inventory.virtioBlkPFs = virtioBlkPFs
         inventory.virtioBlkVFs = virtioBlkVFs
+        inventory.nvmePFs = nvmePFs
+        inventory.nvmeVFs = nvmeVFs
+        if let bad = doorbells.first(where: { !inventory.takeDoorbells($0) }) {
+            throw ValidationError(
+                "--nvme-doorbells \(bad) is neither trapped, mapped nor VUID=MODE")
+        }
         guard let size = RDMADevice.PageSize(rawValue: pageSize) else {
             throw ValidationError("--page-size \(pageSize) is neither 4096 nor 65536")
         }

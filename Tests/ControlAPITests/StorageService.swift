@@ -17,13 +17,15 @@ struct StorageService {
         let group = try ReactorGroup(cores: [], options: Reactor.Options())
         var context = StorageContext(
             bdevs: bdevs, manager: manager,
-            controllers: VirtioBlkControllers(manager: manager, group: group, log: log), log: log)
+            controllers: VirtioBlkControllers(manager: manager, group: group, log: log),
+            nvme: NVMeSubsystems(manager: manager, group: group, log: log), log: log)
         context.hotplugLimit = hotplugLimit
         self.context = context
         service = try await TestService(isInitialized: isInitialized)
         service.registry.registerBdevs(context, service.facts)
         service.registry.registerSnap(context)
         service.registry.registerVirtioBlk(context)
+        service.registry.registerNVMe(context)
     }
 
     func call(_ method: String, _ params: String? = nil) async throws -> String {

@@ -93,12 +93,36 @@ final class TestManager: EmulationManager {
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort {
         let identity = try model.withLock { model throws(HardwareError) in
-            try model.open(vuid, offer)
+            model.lastOffer = offer
+            return try model.open(
+                vuid, .virtioBlk, offer.controller, queueCount: offer.queueCount,
+                vectors: offer.vectorCount)
         }
         do {
             let memory = try FunctionMemory.create(queueCount: 64, queueSize: 256)
             return TestPort(identity: identity, functionMemory: memory, manager: self)
         } catch { throw HardwareError(error.code, "\(error)") }
+    }
+
+    func open(
+        vuid: String, offer: NVMeOffer
+    ) async throws(HardwareError) -> any NVMeFunctionPort {
+        let identity = try model.withLock { model throws(HardwareError) in
+            try model.open(
+                vuid, .nvme, offer.controller, queueCount: offer.queueCount,
+                vectors: offer.vectorCount)
+        }
+        do {
+            let memory = try MemoryFile.create(
+                name: "nvme", byteCount: UInt64(offer.memoryByteCount))
+            let doorbells = try MemoryFile.create(name: "doorbells", byteCount: 8192)
+            let kicks = try (0...offer.queueCount).map { _ in
+                SharedDescriptor(try EventDescriptor.create())
+            }
+            return TestNVMePort(
+                identity: identity, functionMemory: SharedDescriptor(memory),
+                doorbells: SharedDescriptor(doorbells), kicks: kicks, manager: self)
+        } catch { throw HardwareError(ErrorNumber.noMemory, "\(error)") }
     }
 
     func createFunction(
@@ -221,7 +245,8 @@ extension TestManager.Model {
     }
 
     mutating func open(
-        _ vuid: String, _ offer: VirtioOffer
+        _ vuid: String, _ kind: FunctionIdentity.Kind, _ controller: String, queueCount: Int,
+        vectors: Int?
     ) throws(HardwareError) -> FunctionIdentity {
         let index = try find(vuid)
         if failingOpens > 0 {
@@ -232,21 +257,21 @@ extension TestManager.Model {
             throw HardwareError(ErrorNumber.busy, "function \(vuid) has \(controller)")
         }
         let identity = functions[index].identity
-        guard identity.kind == .virtioBlk else {
-            throw HardwareError(ErrorNumber.invalid, "function \(vuid) is not virtio-blk")
+        guard identity.kind == kind else {
+            throw HardwareError(ErrorNumber.invalid, "function \(vuid) is not \(kind)")
         }
         if identity.vfIndex != nil {
             guard let pf = pf(of: identity), functions[pf].controller != nil else {
                 throw HardwareError(ErrorNumber.busy, "the PF of \(vuid) has no controller")
             }
         }
-        if let count = offer.vectorCount { try setVectors(index, count) }
-        guard offer.queueCount < functions[index].identity.vectorCount else {
-            throw HardwareError(ErrorNumber.noSpace, "\(offer.queueCount) queues do not fit")
+        if let vectors { try setVectors(index, vectors) }
+        let limit = kind.queues(of: functions[index].identity.vectorCount)
+        guard queueCount <= limit else {
+            throw HardwareError(ErrorNumber.noSpace, "\(queueCount) queues do not fit")
         }
-        functions[index].controller = offer.controller
+        functions[index].controller = controller
         functions[index].hostSocketPath = "/run/\(vuid).sock"
-        lastOffer = offer
         return functions[index].identity
     }
 
@@ -263,27 +288,65 @@ extension TestManager.Model {
 }
 
 /// A lease whose host never sets anything up.
-final class TestPort: VirtioFunctionPort {
+final class TestPort: TestLease, VirtioFunctionPort {
     let identity: FunctionIdentity
-    let lease: UInt64 = 1
-    let holder: UInt64 = 1
-    let predecessors: [UInt64] = []
     let functionMemory: SharedDescriptor
-    var hostSocketPath: String { "/run/\(identity.vuid).sock" }
     let states: AsyncStream<VirtioFunctionState>
-    private let end: AsyncStream<VirtioFunctionState>.Continuation
-    private let manager: TestManager
+    private let feed: AsyncStream<VirtioFunctionState>.Continuation
+    let manager: TestManager
 
     init(identity: FunctionIdentity, functionMemory: SharedDescriptor, manager: TestManager) {
         self.identity = identity
         self.functionMemory = functionMemory
         self.manager = manager
-        (states, end) = AsyncStream.makeStream()
+        (states, feed) = AsyncStream.makeStream()
     }
 
     func acknowledge(generation: UInt64, bases: [Int: UInt32]) {}
     func update(configuration: [UInt8]) {}
     func fail(queue: Int, reason: String) {}
+    func end() { feed.finish() }
+}
+
+/// A lease of an NVMe function whose host sets up nothing.
+final class TestNVMePort: TestLease, NVMeFunctionPort {
+    let identity: FunctionIdentity
+    let functionMemory: SharedDescriptor
+    let doorbells: SharedDescriptor
+    let doorbellMode = DoorbellMode.trapped
+    let kicks: [SharedDescriptor]
+    let states: AsyncStream<NVMeFunctionState>
+    private let feed: AsyncStream<NVMeFunctionState>.Continuation
+    let manager: TestManager
+
+    init(
+        identity: FunctionIdentity, functionMemory: SharedDescriptor, doorbells: SharedDescriptor,
+        kicks: [SharedDescriptor], manager: TestManager
+    ) {
+        self.identity = identity
+        self.functionMemory = functionMemory
+        self.doorbells = doorbells
+        self.kicks = kicks
+        self.manager = manager
+        (states, feed) = AsyncStream.makeStream()
+    }
+
+    func acknowledge(generation: UInt64, status: UInt32) {}
+    func fail(reason: String) {}
+    func end() { feed.finish() }
+}
+
+/// What leases of both kinds do to the card.
+protocol TestLease: FunctionPort {
+    var manager: TestManager { get }
+    func end()
+}
+
+extension TestLease {
+    var lease: UInt64 { 1 }
+    var holder: UInt64 { 1 }
+    var predecessors: [UInt64] { [] }
+    var hostSocketPath: String { "/run/\(identity.vuid).sock" }
 
     func checkClose(force: Bool) async throws(HardwareError) {
         guard let listing = manager[identity.vuid] else {
@@ -296,7 +359,7 @@ final class TestPort: VirtioFunctionPort {
     }
 
     func close(releasesVectors: Bool) async {
-        end.finish()
+        end()
         manager.edit { model in
             guard let index = model.index(identity.vuid) else { return }
             model.functions[index].controller = nil

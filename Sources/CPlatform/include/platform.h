@@ -16,7 +16,7 @@ const char *platform_error_text(int code, char *buffer, size_t length);
 
 // --- descriptors over Unix sockets (unix(7), SCM_RIGHTS) ---
 
-enum { PLATFORM_MAX_DESCRIPTORS = 32 };
+enum { PLATFORM_MAX_DESCRIPTORS = 128 };
 
 /// Sends `length` bytes with `count` descriptors attached to the first. Never raises SIGPIPE.
 ssize_t platform_send(int socket, const void *bytes, size_t length, const int *descriptors,

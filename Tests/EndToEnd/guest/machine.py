@@ -21,8 +21,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 STORE = HERE.parents[2] / ".build-guest"
-MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
-TOOLS = ["fio", "cmp", "sha256sum"]
+MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "nvme"]
+TOOLS = ["fio", "cmp", "sha256sum", "nvme"]
 COMMANDS = ["qemu-system-x86_64", "mke2fs", "cpio", "depmod", "modprobe", "busybox", "fio"]
 
 

@@ -1,0 +1,120 @@
+internal import Emulation
+internal import Hardware
+internal import Platform
+
+/// From the parameters of `nvme_controller_create` to options.
+extension StorageContext {
+    func nvmeOptions(_ parameters: Parameters) async throws -> NVMeOptions {
+        let nqn = parameters.string("nqn")
+        _ = try await nvme.subsystem(nqn)
+        if parameters.flag("live_update_listener") {
+            throw ControllerError(
+                ErrorNumber.notSupported,
+                "live_update_listener: this service does not take controllers over yet; destroy "
+                    + "the controller there and create it here")
+        }
+        if parameters.has("vf_id"), !parameters.has("pf_id") {
+            throw ControllerError(
+                ErrorNumber.invalid, "vf_id counts the VFs of a PF; give its pf_id as well")
+        }
+        let snapshot = try parameters.optionalString("snapshot").map {
+            (path) throws(ControllerError) in try ControllerSnapshot(path: path)
+        }
+        let function = try await function(
+            parameters, by: ["vuid", "vhca_id", "pf_id", "pci_bdf"], kind: .nvme)
+        let vectors = try vectorCount(parameters, function)
+        let queues = try queueCount(
+            parameters, function.identity, vectors: vectors, else: snapshot?.queueCount)
+        let name: String
+        if let given = parameters.optionalString("ctrl_id") {
+            name = given
+        } else {
+            name = await nvme.freeName()
+        }
+        let mdts = parameters.has("mdts") ? nil : snapshot?.mdts
+        var options = NVMeOptions(
+            name: name, vuid: function.vuid, nqn: nqn, queueCount: queues,
+            queueSize: function.identity.queueSizeLimit,
+            mdts: mdts ?? Int(parameters.unsigned("mdts")),
+            firmwareSlotCount: Int(parameters.unsigned("fw_slots")))
+        options.offersWriteZeroes = parameters.flag("write_zeroes")
+        options.offersCompare = parameters.flag("compare")
+        options.offersCompareAndWrite = parameters.flag("compare_write")
+        options.offersDeallocate = parameters.flag("deallocate_dsm")
+        options.startsSuspended = parameters.flag("suspended")
+        options.isAdminOnly = parameters.flag("admin_only")
+        options.isDynamic = parameters.flag("dynamic_msix")
+        options.quirks = UInt32(truncatingIfNeeded: parameters.unsigned("quirks"))
+        options.vectorCount = parameters.optionalUnsigned("vf_num_msix").map { Int($0) }
+        if options.offersCompareAndWrite, options.queueCount > 1 {
+            throw ControllerError(
+                ErrorNumber.notSupported,
+                "compare_write: the pair is atomic on one I/O queue only; give num_queues 1")
+        }
+        return options
+    }
+
+    /// Vectors that the function is going to have.
+    private func vectorCount(
+        _ parameters: Parameters, _ function: SelectedFunction
+    ) throws(ControllerError) -> Int {
+        let present = function.identity.vectorCount
+        guard let pf = function.pf else {
+            if parameters.has("vf_num_msix") {
+                throw ControllerError(
+                    ErrorNumber.invalid,
+                    "vf_num_msix is for VFs; function \(function.vuid) is a PF with \(present) "
+                        + "vectors")
+            }
+            return present
+        }
+        if parameters.flag("dynamic_msix") {
+            throw ControllerError(
+                ErrorNumber.invalid,
+                "dynamic_msix is for PFs; VF \(function.vuid) takes its vectors with vf_num_msix")
+        }
+        let pool = pf.freeVectorCount ?? 0
+        guard let wanted = parameters.optionalUnsigned("vf_num_msix") else {
+            if present >= 2 { return present }
+            throw ControllerError(
+                ErrorNumber.noSpace,
+                "VF \(function.vuid) has \(present) vectors; give vf_num_msix, at least 2, from "
+                    + "the pool of PF \(pf.identity.vuid), which has \(pool)")
+        }
+        if wanted > UInt64(present + pool) {
+            throw ControllerError(
+                ErrorNumber.noSpace,
+                "vf_num_msix \(wanted): VF \(function.vuid) has \(present) vectors and the pool of "
+                    + "PF \(pf.identity.vuid) has \(pool); at most \(present + pool) are possible")
+        }
+        return Int(wanted)
+    }
+
+    private func queueCount(
+        _ parameters: Parameters, _ identity: FunctionIdentity, vectors: Int, else standard: Int?
+    ) throws(ControllerError) -> Int {
+        let limit = identity.nvmeQueueLimit(vectors)
+        let given = parameters.optionalUnsigned("num_queues")
+        if parameters.flag("admin_only") {
+            guard given ?? 0 == 0 else {
+                throw ControllerError(
+                    ErrorNumber.invalid,
+                    "admin_only: such a controller has no I/O queues; leave num_queues out")
+            }
+            return 0
+        }
+        let wanted = given ?? UInt64(standard ?? limit)
+        guard wanted <= UInt64(limit) else {
+            throw ControllerError(
+                ErrorNumber.noSpace,
+                "num_queues \(wanted): function \(identity.vuid) has \(identity.queueLimit) I/O "
+                    + "queues and \(vectors) vectors; at most \(limit) fit")
+        }
+        return Int(wanted)
+    }
+}
+
+extension FunctionIdentity {
+    /// I/O queues that fit so many vectors.
+    func nvmeQueueLimit(_ vectors: Int) -> Int { min(queueLimit, kind.queues(of: vectors)) }
+}

@@ -1,0 +1,155 @@
+internal import Hardware
+internal import Logging
+internal import NVMe
+internal import Platform
+
+/// Carrying out admin commands.
+extension NVMeController {
+    /// A command of the admin queue's life `run`.
+    func perform(_ command: AdminCommand, run: UInt64) async {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        guard let admin, admin.run == run else { return }
+        var action = model.execute(command, figures: figures)
+        if case .fetch(let byteCount) = action {
+            switch await admin.read(command.slot, byteCount: byteCount) {
+            case .success(let data): action = model.execute(command, data: data)
+            case .failure(let status): action = .complete(status)
+            }
+        }
+        await carryOut(action, of: command.slot, on: admin)
+        await deliverEvents()
+        storeRecord()
+    }
+
+    private func carryOut(
+        _ action: ControllerModel.Action, of slot: Int, on admin: RunningAdminQueue
+    ) async {
+        var status = NVMeStatus.success
+        var result: UInt32 = 0
+        switch action {
+        case .complete(let status, let result, let data):
+            // The effect is on record before the host can know of it.
+            storeRecord()
+            return await admin.complete(slot, status, result: result, data: data)
+        case .hold: return
+        case .fetch: status = .internalError
+        case .createCompletionQueue(let id, let record): status = await create(id, record)
+        case .createSubmissionQueue(let id, let record):
+            status = await createSubmission(id, record)
+        case .deleteCompletionQueue(let id): await deleteCompletion(id)
+        case .deleteSubmissionQueue(let id): await deleteSubmission(id)
+        case .abort(let queue, let command):
+            result = await abort(queue, command, on: admin) ? 0 : 1
+        case .useShadowDoorbells:
+            storeRecord()
+            await moveDoorbells()
+        }
+        await admin.complete(slot, status, result: result)
+    }
+
+    // --- queues ---
+
+    private func create(_ id: UInt16, _ record: QueueRecord) async -> NVMeStatus {
+        journal.createCompletionQueue(id, record)
+        do {
+            queues[id] = try await startQueue(id, record, submissions: [:])
+            model.createdCompletionQueue(id, record)
+            return .success
+        } catch {
+            log.error(
+                "event=queue_refused controller=\(options.name) queue=\(id) error=\"\(error)\"")
+            journal.deleteCompletionQueue(id)
+            return .internalError
+        }
+    }
+
+    private func createSubmission(_ id: UInt16, _ record: QueueRecord) async -> NVMeStatus {
+        guard let queue = queues[record.completionQueue] else { return .invalidCompletionQueue }
+        journal.createSubmissionQueue(id, record)
+        do {
+            try await queue.add(setup(id, record), kick: port.kicks[Int(id)])
+            model.createdSubmissionQueue(id, record)
+            return .success
+        } catch {
+            log.error(
+                "event=queue_refused controller=\(options.name) queue=\(id) error=\"\(error)\"")
+            journal.deleteSubmissionQueue(id)
+            return .internalError
+        }
+    }
+
+    private func deleteCompletion(_ id: UInt16) async {
+        if let queue = queues.removeValue(forKey: id) {
+            await queue.stop(discarding: false)
+            _ = await queue.drained(within: nil)
+            await queue.close()
+            group.giveBack(queue.reactor)
+        }
+        journal.deleteCompletionQueue(id)
+        model.deletedCompletionQueue(id)
+    }
+
+    private func deleteSubmission(_ id: UInt16) async {
+        if let completion = model.submissionQueues[id]?.completionQueue {
+            await queues[completion]?.remove(submission: id)
+        }
+        journal.deleteSubmissionQueue(id)
+        model.deletedSubmissionQueue(id)
+    }
+
+    /// Whether the command was found in time.
+    private func abort(
+        _ submission: UInt16, _ command: UInt16, on admin: RunningAdminQueue
+    ) async -> Bool {
+        if submission == 0 {
+            guard let slot = model.abortAdmin(command) else { return false }
+            await admin.complete(slot, .abortRequested)
+            return true
+        }
+        guard let completion = model.submissionQueues[submission]?.completionQueue else {
+            return false
+        }
+        return await queues[completion]?.abort(submission: submission, command: command) ?? false
+    }
+
+    /// I/O doorbells are in host memory from now on.
+    private func moveDoorbells() async {
+        for (id, queue) in queues {
+            let tails = model.submissionQueues.filter { $0.value.completionQueue == id }
+                .map { ($0.key, tail(of: $0.key)) }
+            await queue.exchange(head: head(of: id), tails: tails)
+        }
+    }
+
+    // --- events and records ---
+
+    /// Completes open Asynchronous Event Requests with what there is to tell.
+    func deliverEvents() async {
+        guard let admin else { return }
+        while let (slot, result) = model.nextEvent() {
+            storeRecord()
+            await admin.complete(slot, .success, result: result)
+        }
+    }
+
+    /// Writes what a successor must know, when it has changed.
+    func storeRecord() {
+        let record = model.record
+        if record == storedRecord { return }
+        journal.storeControllerRecord(record)
+        storedRecord = record
+    }
+
+    private var figures: SMARTFigures {
+        var figures = SMARTFigures()
+        for reading in counters.dropFirst().map(\.reading) {
+            figures.bytesRead += reading.bytesRead
+            figures.bytesWritten += reading.bytesWritten
+            figures.reads += reading.reads
+            figures.writes += reading.writes
+            figures.mediaErrors += reading.errors
+        }
+        return figures
+    }
+}

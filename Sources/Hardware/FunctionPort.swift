@@ -1,0 +1,60 @@
+public import Platform
+
+/// What a lease on a function gives. Ends with `close`, or when the holder dies.
+public protocol FunctionPort: Sendable {
+    var identity: FunctionIdentity { get }
+    /// Number of this lease, unique among those of its manager.
+    var lease: UInt64 { get }
+    /// This service, as named in the byte locks on its files.
+    var holder: UInt64 { get }
+    /// Holders whose requests may still be under way (design, "Predecessor rule").
+    var predecessors: [UInt64] { get }
+    var functionMemory: SharedDescriptor { get }
+    var hostSocketPath: String { get }
+
+    /// Whether the lease may be given back now. Unless `force`, EBUSY for a PF with VF controllers
+    /// and for a VF that the host has enabled.
+    func checkClose(force: Bool) async throws(HardwareError)
+
+    /// Gives the lease back.
+    /// - Parameter releasesVectors: a VF's vectors go back to its PF's pool.
+    func close(releasesVectors: Bool) async
+}
+
+/// A lease on a virtio function.
+public protocol VirtioFunctionPort: FunctionPort {
+    /// What the host wants, the latest state only: a newer one makes an older one pointless. Ends
+    /// when the lease does.
+    var states: AsyncStream<VirtioFunctionState> { get }
+
+    /// Says that everything up to `generation` is done: what was to stop has stopped, and nothing
+    /// of it can reach host memory any more. `bases` gives each stopped queue's next position as
+    /// GET_VRING_BASE reports it.
+    func acknowledge(generation: UInt64, bases: [Int: UInt32])
+
+    /// New configuration space; the driver gets a configuration change interrupt.
+    func update(configuration: [UInt8])
+
+    /// A queue cannot go on: the device needs a reset.
+    func fail(queue: Int, reason: String)
+}
+
+/// A lease on an NVMe function.
+public protocol NVMeFunctionPort: FunctionPort {
+    /// As those of a virtio function.
+    var states: AsyncStream<NVMeFunctionState> { get }
+    /// Memory file of the doorbells, four bytes each from `DoorbellPage.offset` on: queue n's
+    /// submission tail at 8n, its completion head at 8n + 4 (CAP.DSTRD 0).
+    var doorbells: SharedDescriptor { get }
+    var doorbellMode: DoorbellMode { get }
+    /// Eventfds by queue identifier, the admin queue's first: signalled after a store to one of the
+    /// queue's doorbells that the hardware has seen.
+    var kicks: [SharedDescriptor] { get }
+
+    /// Says that everything up to `generation` is done, as `VirtioFunctionPort.acknowledge`.
+    /// - Parameter status: CSTS as the host shall read it from now on.
+    func acknowledge(generation: UInt64, status: UInt32)
+
+    /// The controller cannot go on: CSTS.CFS until its reset.
+    func fail(reason: String)
+}

@@ -1,0 +1,81 @@
+internal import Memory
+
+/// What a service leaves to the next one about a controller, besides its queues: features, shadow
+/// doorbells and what the driver has not been told yet.
+extension ControllerModel {
+    private static let recordVersion: UInt64 = 1
+
+    /// For `NVMeMemory.storeControllerRecord`.
+    public var record: [UInt8] {
+        var words: [UInt64] = [
+            Self.recordVersion, shadowDoorbells?.values ?? 0, shadowDoorbells?.eventIndexes ?? 0,
+            UInt64(features.arbitration), UInt64(features.temperatures[0]),
+            UInt64(features.temperatures[1]), UInt64(features.errorRecovery),
+            UInt64(features.interruptCoalescing), UInt64(features.writeAtomicity),
+            UInt64(features.asyncEvents),
+        ]
+        let vectors = features.uncoalescedVectors.sorted().prefix(64)
+        let changed = events.changedNamespaces.prefix(128)
+        words += [UInt64(vectors.count)] + vectors.map(UInt64.init)
+        words += [UInt64(changed.count)] + changed.map(UInt64.init)
+        return words.flatMap { ByteLayout.bytes(of: $0) } + features.hostIdentifier
+    }
+
+    /// Takes over what a predecessor left: its record and the queues that its driver has created.
+    /// - Returns: false, with nothing taken, when the record is not one of ours.
+    public mutating func restore(_ record: [UInt8], from memory: NVMeMemory) -> Bool {
+        var reader = WordReader(record)
+        guard reader.next() == Self.recordVersion, let values = reader.next(),
+            let eventIndexes = reader.next()
+        else { return false }
+        var features = Features()
+        guard let numbers = reader.next(7), let vectorCount = reader.next(),
+            let vectors = reader.next(Int(min(vectorCount, 65))),
+            let changedCount = reader.next(),
+            let changed = reader.next(Int(min(changedCount, 129))),
+            reader.rest.count == 16
+        else { return false }
+        features.arbitration = UInt32(truncatingIfNeeded: numbers[0])
+        features.temperatures = numbers[1...2].map { UInt32(truncatingIfNeeded: $0) }
+        features.errorRecovery = UInt32(truncatingIfNeeded: numbers[3])
+        features.interruptCoalescing = UInt32(truncatingIfNeeded: numbers[4])
+        features.writeAtomicity = UInt32(truncatingIfNeeded: numbers[5])
+        features.asyncEvents = UInt32(truncatingIfNeeded: numbers[6])
+        features.uncoalescedVectors = Set(vectors.map { UInt16(truncatingIfNeeded: $0) })
+        features.hostIdentifier = Array(reader.rest)
+        reset()
+        self.features = features
+        if values != 0 {
+            shadowDoorbells = ShadowDoorbells(values: values, eventIndexes: eventIndexes)
+        }
+        events.changedNamespaces = changed.map { UInt32(truncatingIfNeeded: $0) }
+        for id in 1..<UInt16(max(1, memory.queueCount)) {
+            if let queue = memory.completionQueue(id) { createdCompletionQueue(id, queue) }
+            if let queue = memory.submissionQueue(id) { createdSubmissionQueue(id, queue) }
+        }
+        return true
+    }
+}
+
+private struct WordReader {
+    private(set) var rest: ArraySlice<UInt8>
+
+    init(_ bytes: [UInt8]) { rest = bytes[...] }
+
+    mutating func next() -> UInt64? {
+        guard let word = ByteLayout.load(UInt64.self, from: Array(rest.prefix(8))) else {
+            return nil
+        }
+        rest = rest.dropFirst(8)
+        return word
+    }
+
+    mutating func next(_ count: Int) -> [UInt64]? {
+        var words: [UInt64] = []
+        for _ in 0..<count {
+            guard let word = next() else { return nil }
+            words.append(word)
+        }
+        return words
+    }
+}

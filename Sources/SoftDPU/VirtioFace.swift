@@ -1,0 +1,234 @@
+internal import Hardware
+internal import JSONRPC
+internal import Logging
+internal import Platform
+internal import VhostUser
+
+/// A virtio function as its host sees it: a vhost-user back end whose features, configuration and
+/// negotiated state come from the last controller's offer.
+final class VirtioFace: HostFace, HostConversation {
+    private unowned let function: EmulatedFunction
+    private unowned let core: DPUCore
+    private var socket: HostSocket?
+    private var stream: VhostUserStream?
+    private var session: HostSession?
+    /// An answer that waits for the service.
+    private var pending: HostSession.Pending?
+    /// What the last controller offered; nil before there was one.
+    private var offer: VirtioOffer?
+    private var memory: SharedDescriptor?
+    private var memoryShape: (queueCount: Int, queueSize: Int) = (0, 0)
+    /// State that the host's messages have led to, kept while no host is connected.
+    private var lastState = VirtioFunctionState(
+        generation: 0, epoch: 0, driverFeatures: 0, memoryGeneration: 0, memory: [], queues: [],
+        inflight: nil)
+
+    init(_ function: EmulatedFunction, core: DPUCore) throws(HardwareError) {
+        self.function = function
+        self.core = core
+        socket = try HostSocket(function.vuid, core: core, conversation: self)
+    }
+
+    var hostSocketPath: String { socket?.path ?? "" }
+    var isHostConnected: Bool { socket?.isConnected ?? false }
+    var generation: UInt64 { state.generation }
+    var isDriverRunning: Bool { state.queues.contains(where: \.isRunning) }
+    private var state: VirtioFunctionState { session?.state ?? lastState }
+
+    func shutDown() { socket?.close() }
+
+    // --- leases ---
+
+    func check(_ wanted: FunctionOffer) throws(HardwareError) {
+        guard case .virtio(let wanted) = wanted, isHostConnected, let offer else { return }
+        let lost = state.driverFeatures & ~wanted.features
+        if lost != 0 {
+            throw mismatch("features", "lack 0x\(String(lost, radix: 16)), which it has negotiated")
+        }
+        if wanted.queueCount != offer.queueCount {
+            throw mismatch("num_queues", "is \(wanted.queueCount), was \(offer.queueCount)")
+        }
+        if wanted.queueSize < offer.queueSize {
+            throw mismatch("queue_size", "is \(wanted.queueSize), was \(offer.queueSize)")
+        }
+        // Capacity may change; what follows it (size_max, seg_max, blk_size …) may not.
+        if wanted.configuration.dropFirst(8) != offer.configuration.dropFirst(8) {
+            throw mismatch("size_max, seg_max, block size", "differ from what its driver has read")
+        }
+    }
+
+    private func mismatch(_ field: String, _ text: String) -> HardwareError {
+        HardwareError(
+            ErrorNumber.invalid,
+            "\(field): function \(function.vuid) has a host connected; the new controller's "
+                + "\(field) \(text)")
+    }
+
+    func adopt(_ wanted: FunctionOffer) throws(HardwareError) -> [SharedDescriptor] {
+        guard case .virtio(let wanted) = wanted else {
+            throw HardwareError(
+                ErrorNumber.invalid, "function \(function.vuid) is not a virtio-blk function")
+        }
+        let file = try functionMemory(for: wanted)
+        let isFirst = offer == nil
+        offer = wanted
+        if isFirst || !isHostConnected {
+            lastState = HostSession(offer: wanted, after: lastState).state
+        }
+        session?.update(offer: wanted)
+        return [file]
+    }
+
+    private func functionMemory(
+        for offer: VirtioOffer
+    ) throws(HardwareError) -> SharedDescriptor {
+        let fits =
+            memoryShape.queueCount >= offer.queueCount && memoryShape.queueSize >= offer.queueSize
+        if let memory, fits { return memory }
+        do {
+            let file = try FunctionMemory.create(
+                queueCount: offer.queueCount, queueSize: offer.queueSize)
+            memory = file
+            memoryShape = (offer.queueCount, offer.queueSize)
+            return file
+        } catch { throw HardwareError(error.code, "function memory: \(error)") }
+    }
+
+    func leaseEnded() { settle(.max, absentBases()) }
+
+    /// Where stopped queues would go on, read from their in-flight areas: nobody drives them.
+    private func absentBases() -> [Int: UInt32] {
+        guard function.lease == nil, let memory,
+            let functionMemory = try? FunctionMemory(adopting: memory)
+        else { return [:] }
+        var bases: [Int: UInt32] = [:]
+        for queue in state.queues where !queue.isRunning {
+            let index =
+                state.inflight?.loggedUsedIndex(queue: queue.index)
+                ?? functionMemory.loggedUsedIndex(queue: queue.index, run: queue.run)
+            if let index { bases[queue.index] = UInt32(index) }
+        }
+        return bases
+    }
+
+    // --- the host ---
+
+    var closedReason: String? { function.closedReason ?? (offer == nil ? "no_controller" : nil) }
+
+    func hostConnected(on socket: SharedDescriptor) {
+        guard let offer else { return }
+        stream = VhostUserStream(socket: socket.number)
+        session = HostSession(offer: offer, after: lastState)
+    }
+
+    func takeMessage() throws(HostReadError) -> HostRead {
+        do throws(VhostUserError) {
+            switch try stream?.next() ?? .closed {
+            case .incomplete: return .incomplete
+            case .closed: return .closed
+            case .message(let message):
+                try take(message)
+                return .message
+            }
+        } catch { throw HostReadError(reason: error.reason) }
+    }
+
+    private func take(_ message: VhostUserMessage) throws(VhostUserError) {
+        guard var current = session else { return }
+        let before = current.state.generation
+        let outcome: HostSession.Outcome
+        do {
+            outcome = try current.handle(message)
+        } catch {
+            if let refusal = current.refusal(of: message) { reply(refusal) }
+            throw error
+        }
+        session = current
+        if current.state.generation != before { function.publish() }
+        switch outcome {
+        case .nothing: break
+        case .reply(let answer): reply(answer)
+        case .wait(let pending):
+            if function.lease != nil {
+                self.pending = pending
+                socket?.pause()
+            } else {
+                session?.record(absentBases())
+                if let answer = session?.finish(pending) { reply(answer) }
+            }
+        }
+    }
+
+    private func reply(_ message: VhostUserMessage) {
+        socket?.send(message.encoded(), descriptors: message.descriptors)
+    }
+
+    /// The host has gone: nothing of its session counts any more.
+    func hostLeft() {
+        guard let session else { return }
+        self.session = nil
+        stream = nil
+        pending = nil
+        lastState = HostSession(offer: session.offer, after: session.state).state
+        function.publish()
+    }
+
+    func reset(reason: String) {
+        if isHostConnected {
+            socket?.disconnect(reason: reason)
+        } else if let offer {
+            lastState = HostSession(offer: offer, after: lastState).state
+            function.publish()
+        }
+    }
+
+    // --- the service ---
+
+    func send(to peer: ControlPeer, lease: UInt64) {
+        let state = state
+        peer.send(lease: lease) { number in ControlCoding.encode(state, number: number) }
+    }
+
+    func acknowledged(_ body: JSONValue) {
+        var bases: [Int: UInt32] = [:]
+        for (key, value) in body["bases"]?.object?.members ?? [] {
+            if let index = Int(key), let base = value.unsigned {
+                bases[index] = UInt32(truncatingIfNeeded: base)
+            }
+        }
+        settle(body.unsigned("generation") ?? 0, bases)
+    }
+
+    /// Everything up to `generation` has been carried out: answers what waited for it.
+    private func settle(_ generation: UInt64, _ bases: [Int: UInt32]) {
+        session?.record(bases)
+        guard let pending, generation >= pending.generation else { return }
+        self.pending = nil
+        if let answer = session?.finish(pending) { reply(answer) }
+        socket?.resume()
+    }
+
+    func take(_ notice: String, _ body: JSONValue) {
+        switch notice {
+        case "configure":
+            if let bytes = body.bytes("configuration"), bytes.count <= 256 { configure(bytes) }
+        case "fail":
+            let (queue, reason) = (body.int("queue") ?? 0, body.text("reason") ?? "unknown")
+            core.log.error(
+                "event=queue_failed function=\(function.vuid) queue=\(queue) reason=\"\(reason)\"")
+            // The device cannot go on until it is reset (Virtio 1.2 §2.1, DEVICE_NEEDS_RESET).
+            session?.markNeedsReset()
+            if let configuration = session?.offer.configuration { configure(configuration) }
+        default: break
+        }
+    }
+
+    private func configure(_ configuration: [UInt8]) {
+        offer?.configuration = configuration
+        session?.update(configuration: configuration)
+        guard let channel = session?.backendChannel else { return }
+        let notice = VhostUserMessage(VhostUserBackendRequest.configurationChanged.rawValue)
+        // A channel that nobody reads loses the notice, and nothing else.
+        _ = try? UnixSocket.send(notice.encoded()[...], to: channel.number)
+    }
+}
