@@ -17,14 +17,16 @@ import Testing
         #expect(line.word7 == mapping.bytes.load(UInt64.self, at: 120))
         mapping.bytes.store(line, at: 512)
         #expect(mapping.bytes.loadLine(at: 512) == line)
+        withExtendedLifetime(mapping) {}
     }
 
     @Test func `a word is read at any alignment`() throws {
-        let segment = try bytes().bytes
+        let mapping = try bytes()
         for start in 0..<9 {
-            let part = segment.part(at: start, byteCount: 64).segment
-            #expect(part.loadWord(at: 8) == segment.load(UInt64.self, at: start + 8))
+            let part = mapping.bytes.part(at: start, byteCount: 64).segment
+            #expect(part.loadWord(at: 8) == mapping.bytes.load(UInt64.self, at: start + 8))
         }
+        withExtendedLifetime(mapping) {}
     }
 
     @Test func `a list equals the bytes it lists`() throws {
@@ -39,6 +41,7 @@ import Testing
         mapping.bytes.part(at: 2000, byteCount: 40).segment.copy(from: same)
         mapping.bytes.store(UInt8(0xFF), at: 2039)
         #expect(!list.isEqual(to: mapping.bytes.part(at: 2000, byteCount: 40).segment, from: 5))
+        withExtendedLifetime(mapping) {}
     }
 
     @Test func `beyond the end is a trap`() async {
