@@ -1,5 +1,6 @@
 #include "function_memory.h"
 #include "nvme.h"
+#include "nvme_identify.h"
 #include "nvme_memory.h"
 #include "pci.h"
 #include "vfio_user.h"

@@ -22,11 +22,11 @@ enum HotplugGoal {
         }
     }
 
-    fileprivate var cure: String {
+    fileprivate func cure(_ kind: FunctionIdentity.Kind) -> String {
         switch self {
         case .plugged:
             "let the host rescan its bus, or take the function back with "
-                + "the hotunplug call"
+                + "\(kind.prefix)_controller_hotunplug"
         case .unplugged:
             "end I/O and unmount the disk in the host, then ask again, or destroy the controller "
                 + "and take the function away with emulation_device_detach --force"
@@ -46,7 +46,8 @@ extension StorageContext {
                 let state = function.hotplugState?.rawValue ?? "static"
                 throw ControllerError(
                     ErrorNumber.timedOut,
-                    "function \(vuid) is still \(state) after \(hotplugLimit); \(goal.cure)")
+                    "function \(vuid) is still \(state) after \(hotplugLimit); "
+                        + goal.cure(function.identity.kind))
             }
             do {
                 try await Task.sleep(for: .milliseconds(20))

@@ -25,6 +25,11 @@ extension StorageContext {
         let vectors = try vectorCount(parameters, function)
         let queues = try queueCount(
             parameters, function.identity, vectors: vectors, else: snapshot?.queueCount)
+        if parameters.flag("compare_write"), queues > 1 {
+            throw ControllerError(
+                ErrorNumber.notSupported,
+                "compare_write: the pair is atomic on one I/O queue only; give num_queues 1")
+        }
         let name: String
         if let given = parameters.optionalString("ctrl_id") {
             name = given
@@ -46,11 +51,6 @@ extension StorageContext {
         options.isDynamic = parameters.flag("dynamic_msix")
         options.quirks = UInt32(truncatingIfNeeded: parameters.unsigned("quirks"))
         options.vectorCount = parameters.optionalUnsigned("vf_num_msix").map { Int($0) }
-        if options.offersCompareAndWrite, options.queueCount > 1 {
-            throw ControllerError(
-                ErrorNumber.notSupported,
-                "compare_write: the pair is atomic on one I/O queue only; give num_queues 1")
-        }
         return options
     }
 

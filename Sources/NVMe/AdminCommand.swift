@@ -10,4 +10,11 @@ public struct AdminCommand: Sendable {
     public let sequence: UInt64
     /// Whether a predecessor took it, and may have carried it out.
     public let isReplay: Bool
+
+    public init(slot: Int, command: nvme_sqe, sequence: UInt64, isReplay: Bool) {
+        self.slot = slot
+        self.command = command
+        self.sequence = sequence
+        self.isReplay = isReplay
+    }
 }

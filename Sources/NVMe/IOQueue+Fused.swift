@@ -76,7 +76,6 @@ extension IOQueue {
         let second = Command(journal.line(pair.second))
         let view = namespaces.view(at: slots[Int(pair.first)].place)
         let byteCount = Int(first.blockCount &<< UInt64(view.blockShift))
-        turn.others &+= 2
         // Long runs are there: nothing else is under way.
         guard let old = segments(pair.first, first, byteCount: byteCount) else {
             stage.pair = nil
@@ -86,6 +85,7 @@ extension IOQueue {
             stage.pair = nil
             return refuse(pair.first, .failedFused)
         }
+        turn.others &+= 1
         stage.current = Stage.Use(
             kind: .fused, number: pair.first, block: first.block,
             blockShift: UInt64(view.blockShift), byteCount: byteCount, list: old, newData: new,

@@ -30,7 +30,7 @@ extension IOQueue {
             fail(.memoryGone)
             return false
         }
-        if turn.completed > 0 || replay?.isEmpty == false { return false }
+        if turn.completed > 0 || replay?.isEmpty == false || canGoOn { return false }
         // What found no room, or is under way, waits for completions, not for doorbells.
         if completion.isParked || !batch.isEmpty || namespaces.hasOffers || stage.isExclusive {
             return true
@@ -44,6 +44,13 @@ extension IOQueue {
             fail(error)
             return false
         }
+    }
+
+    /// Whether something that had to wait need not wait any more.
+    private var canGoOn: Bool {
+        if !waiting.isEmpty && room.hasLong { return true }
+        if stage.current != nil { return false }
+        return !stage.queue.isEmpty || stage.isExclusive && outstanding == 2
     }
 
     private mutating func hasWork() throws(QueueFault) -> Bool {

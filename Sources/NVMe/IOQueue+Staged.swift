@@ -26,12 +26,12 @@ extension IOQueue {
         default:
             startRanges(number, command, view)
         }
-        turn.others &+= 1
     }
 
     /// Reads the next piece of the blocks into the staging area.
     mutating func readStage() {
         guard var use = stage.current else { return }
+        if use.done == 0 { turn.others &+= 1 }
         use.chunk = min(NVMeMemory.stageByteCount, use.byteCount &- use.done)
         stage.current = use
         request(
@@ -57,6 +57,7 @@ extension IOQueue {
         }
         stage.current = Stage.Use(
             kind: .ranges, number: number, block: 0, blockShift: 0, byteCount: count)
+        turn.others &+= 1
         freeNextRange()
     }
 

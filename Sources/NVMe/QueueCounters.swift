@@ -1,6 +1,7 @@
 internal import Synchronization
 
-/// What one completion queue and its submission queues have done. Written by its reactor alone, read by anybody.
+/// What one completion queue and its submission queues have done. Written by their reactor alone,
+/// read by anybody.
 public final class QueueCounters: Sendable {
     private let reads = Atomic<UInt64>(0)
     private let writes = Atomic<UInt64>(0)

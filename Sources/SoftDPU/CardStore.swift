@@ -98,15 +98,21 @@ struct CardStore: Sendable {
         _ family: WritableKeyPath<CardConfiguration, CardConfiguration.Family>,
         of configuration: inout CardConfiguration, pfs: Int?, vfs: Int?
     ) {
-        if let pfs { configuration[keyPath: family].pfCount = pfs }
+        let standard = CardConfiguration()[keyPath: family]
+        if let pfs {
+            configuration[keyPath: family].pfCount = pfs
+            // Nor does it give PFs anything while their kind is off.
+            if configuration[keyPath: family].pfVectorCount == 0 {
+                configuration[keyPath: family].pfVectorCount = standard.pfVectorCount
+            }
+        }
         guard let vfs else { return }
         configuration[keyPath: family].vfCount = vfs
         // The firmware configuration gives VFs nothing while its SR-IOV is off.
         let hasNone = configuration[keyPath: family].vfVectorCount == 0
         if vfs > 0 && (hasNone || !configuration.hasSRIOV) {
             configuration.hasSRIOV = true
-            configuration[keyPath: family].vfVectorCount =
-                CardConfiguration()[keyPath: family].vfVectorCount
+            configuration[keyPath: family].vfVectorCount = standard.vfVectorCount
         }
     }
 

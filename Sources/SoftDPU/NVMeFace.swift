@@ -30,6 +30,8 @@ final class NVMeFace: HostFace, HostConversation {
 
     private(set) var generation: UInt64 = 0
     private var epoch: UInt64 = 0
+    /// Epoch that CSTS speaks of: a reset that is pending leaves the older one's there.
+    private var statusEpoch: UInt64 = 0
     private var memoryGeneration: UInt64 = 0
 
     /// The page that doorbells are stored in, by the host or for it.
@@ -129,6 +131,7 @@ final class NVMeFace: HostFace, HostConversation {
     }
 
     private func becameDisabled() {
+        statusEpoch = epoch
         registers.acknowledge(status: 0)
         doorbells?.clear()
     }
@@ -250,7 +253,8 @@ final class NVMeFace: HostFace, HostConversation {
             configuration: registers.configuration,
             adminQueueAttributes: registers.adminQueueAttributes,
             adminSubmissionQueue: registers.adminSubmissionQueue,
-            adminCompletionQueue: registers.adminCompletionQueue, status: registers.status,
+            adminCompletionQueue: registers.adminCompletionQueue,
+            status: statusEpoch == epoch ? registers.status : 0,
             vectors: host?.vectors ?? [])
         peer.send(lease: lease) { number in ControlCoding.encode(state, number: number) }
     }
@@ -258,6 +262,7 @@ final class NVMeFace: HostFace, HostConversation {
     func acknowledged(_ body: JSONValue) {
         let reached = body.unsigned("generation") ?? 0
         if reached == generation {
+            statusEpoch = epoch
             if registers.isEnabled {
                 let status = UInt32(truncatingIfNeeded: body.unsigned("csts") ?? 0)
                 // A failed controller stays failed until its reset.

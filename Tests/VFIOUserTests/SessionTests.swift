@@ -150,7 +150,7 @@ import VFIOUser
             let request = vfio_user_irq_info(argsz: 16, flags: 0, index: index, count: 0)
             let isVectors = index == UInt32(VFIO_USER_IRQ_MSIX)
             let answer = vfio_user_irq_info(
-                argsz: 16, flags: isVectors ? 9 : 0, index: index, count: isVectors ? 9 : 0)
+                argsz: 16, flags: isVectors ? 1 : 0, index: index, count: isVectors ? 9 : 0)
             #expect(
                 try machine.send(.getInterruptInfo, ByteLayout.bytes(of: request))
                     == .answered(ByteLayout.bytes(of: answer)))

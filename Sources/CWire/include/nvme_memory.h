@@ -71,7 +71,7 @@ ASSERT_OFFSET(struct nvme_queue_cell, consumed, 256);
 struct nvme_in_flight_slot {
     struct nvme_sqe command;
     uint64_t sequence;    // the submission queue's consumed count before it
-    uint32_t completion;  // where its completion goes: bit 31, phase at 16, index below; 0: none yet
+    uint32_t completion;  // where that goes: bit 31, phase at 16, index below; 0: not known yet
     uint16_t submission_queue;
     uint8_t state;  // 0: free, 1: taken
     uint8_t stage;  // 1: a fused write that may have reached the device

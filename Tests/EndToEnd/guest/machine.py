@@ -1,9 +1,12 @@
 """A virtual machine for the end-to-end tests, of Debian packages alone.
 
 The kernel is Debian's stock image, started uncompressed by QEMU's PVH entry; the first process is
-busybox with `init` of this folder; fio lies on a read-only disk. Made once, kept in .build-guest.
+busybox with `init` of this folder; fio and nvme-cli lie on a read-only disk. Made once, kept in
+.build-guest. NVMe functions need a QEMU with a vfio-user client (10.1), newer than the system's: it
+is unpacked beside, with its own libraries.
 """
 
+import hashlib
 import json
 import lzma
 import os
@@ -23,7 +26,10 @@ HERE = Path(__file__).resolve().parent
 STORE = HERE.parents[2] / ".build-guest"
 MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "nvme"]
 TOOLS = ["fio", "cmp", "sha256sum", "nvme"]
-COMMANDS = ["qemu-system-x86_64", "mke2fs", "cpio", "depmod", "modprobe", "busybox", "fio"]
+# The first release of QEMU that can be a vfio-user client, and where Debian has a later one.
+CLIENT_VERSION = (10, 1)
+SUITES = ["trixie-backports", "trixie"]
+COMMANDS = ["qemu-system-x86_64", "mke2fs", "cpio", "depmod", "modprobe", "busybox", "fio", "nvme"]
 
 
 class Unavailable(Exception):
@@ -39,15 +45,20 @@ def prepare():
     for command in COMMANDS:
         if not shutil.which(command, path=os.environ["PATH"] + ":/sbin:/usr/sbin"):
             raise Unavailable(f"{command} is not installed (make deps)")
-    if not (STORE / "complete").exists():
-        shutil.rmtree(STORE, ignore_errors=True)
-        STORE.mkdir()
+    # Of what the guest is made; another list makes another guest.
+    recipe = hashlib.sha256(repr((MODULES, TOOLS)).encode()).hexdigest()
+    complete = STORE / "complete"
+    if not complete.exists() or complete.read_text() != recipe:
+        STORE.mkdir(exist_ok=True)
+        for path in STORE.iterdir():
+            if path.name != "client":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         root = unpack_kernel()
         (STORE / "vmlinux").write_bytes(uncompressed(next(root.glob("boot/vmlinuz-*"))))
         make_tools()
         make_modules(root)
         shutil.rmtree(root)
-        (STORE / "complete").touch()
+        complete.write_text(recipe)
     make_initramfs()
 
 
@@ -129,6 +140,51 @@ def make_tools():
         run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", root, disk)
 
 
+def prepare_client():
+    """Unpacks a QEMU with a vfio-user client, or finds it. Raises Unavailable."""
+    folder = STORE / "client"
+    if not (folder / "complete").exists():
+        if not shutil.which("mmdebstrap"):
+            raise Unavailable("mmdebstrap is not installed (make deps)")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(exist_ok=True)
+        mirror = archive()
+        done = subprocess.run(
+            ["mmdebstrap", "--quiet", "--variant=extract",
+             '--aptopt=Acquire::Languages "none"', '--aptopt=APT::Install-Recommends "false"',
+             f'--aptopt=APT::Default-Release "{SUITES[0]}"', "--include=qemu-system-x86",
+             SUITES[1], str(folder), *(f"deb {mirror} {suite} main" for suite in SUITES[::-1])],
+            capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Unavailable(f"no newer QEMU from {SUITES[0]}: {done.stderr.strip()[-300:]}")
+        (folder / "complete").touch()
+    text = run(*client_command(), "--version", capture_output=True, text=True).stdout
+    version = re.search(r"version (\d+)\.(\d+)", text)
+    if not version or tuple(map(int, version.groups())) < CLIENT_VERSION:
+        raise Unavailable(f"{SUITES[0]} has QEMU {text.splitlines()[0]}; vfio-user needs "
+                          f"{CLIENT_VERSION[0]}.{CLIENT_VERSION[1]}")
+    print(f"vfio-user client: {text.splitlines()[0]}", flush=True)
+
+
+def archive():
+    """The archive that this machine's apt uses."""
+    folder = Path("/etc/apt")
+    texts = [path.read_text() for path in (folder / "sources.list",
+                                           *sorted((folder / "sources.list.d").glob("*.sources")),
+                                           *sorted((folder / "sources.list.d").glob("*.list")))
+             if path.exists()]
+    found = re.search(r"^(?:URIs:|deb(?: \[.*\])?)\s+(\S+debian\S*)", "\n".join(texts), re.M)
+    return found.group(1) if found else "http://deb.debian.org/debian"
+
+
+def client_command():
+    """The unpacked QEMU, started by its own dynamic linker."""
+    root = STORE / "client"
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    return [libraries / "ld-linux-x86-64.so.2", "--library-path", libraries,
+            root / "usr/bin/qemu-system-x86_64"]
+
+
 def make_initramfs():
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -147,14 +203,26 @@ def make_initramfs():
 class Machine:
     """A running guest: commands go to its console, devices through QMP."""
 
-    def __init__(self, folder, sockets, memory=512):
-        """`sockets` become vhost-user-blk disks."""
+    def __init__(self, folder, sockets, memory=512, nvme=()):
+        """`sockets` become vhost-user-blk disks, `nvme` vfio-user PCI devices."""
         self.folder = Path(folder)
         self.qmp_path = self.folder / "qmp.sock"
         self.lines = queue.Queue()
         self.transcript = []
-        command = [
-            "qemu-system-x86_64", "-M", "q35,memory-backend=mem", "-accel", "tcg,thread=multi",
+        environment = dict(os.environ)
+        command = ["qemu-system-x86_64"]
+        reconnect = "reconnect=1"
+        if nvme:
+            data = STORE / "client/usr/share/qemu"
+            # SeaBIOS asks for each of the 4,294,967,294 namespaces that there may be; qboot leaves
+            # devices alone.
+            command = [*map(str, client_command()), "-L", str(data), "-bios",
+                       str(data / "qboot.rom")]
+            environment["QEMU_MODULE_DIR"] = str(
+                STORE / "client/usr/lib/x86_64-linux-gnu/qemu")
+            reconnect = "reconnect-ms=1000"
+        command += [
+            "-M", "q35,memory-backend=mem", "-accel", "tcg,thread=multi",
             "-m", str(memory), "-smp", "2", "-object",
             f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nographic", "-nodefaults",
             "-serial", "stdio", "-no-reboot", "-kernel", str(STORE / "vmlinux"), "-initrd",
@@ -166,10 +234,13 @@ class Machine:
             "-device", "pcie-root-port,id=slot1,chassis=1", "-device",
             "pcie-root-port,id=slot2,chassis=2"]
         for index, path in enumerate(sockets):
-            command += ["-chardev", f"socket,id=c{index},path={path},reconnect=1", "-device",
+            command += ["-chardev", f"socket,id=c{index},path={path},{reconnect}", "-device",
                         f"vhost-user-blk-pci,chardev=c{index},num-queues=2"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT)
+        for path in nvme:
+            command += ["-device", json.dumps({"driver": "vfio-user-pci", "socket": {
+                "type": "unix", "path": str(path)}})]
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.listener = threading.Thread(target=self.listen, daemon=True)
         self.listener.start()
 

@@ -1,0 +1,213 @@
+"""A stock Linux guest with its own NVMe driver on our functions, over vfio-user."""
+
+import json
+import os
+import signal
+import sys
+import time
+import unittest
+from pathlib import Path
+
+from harness import DPU, EndToEnd, Service
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "guest"))
+from machine import Machine, Unavailable, prepare, prepare_client  # noqa: E402
+
+NQN = "nqn.2022-10.io.nvda.nvme:0"
+UUID = "263826ad-19a3-4feb-bc25-4bc81ee7749e"
+NVME = "SOFTSNAP0001NVMES0D{}F{}"
+FIO = ("fio --name=v --filename=/dev/nvme0n1 --direct=1 --ioengine=libaio "
+       "--bssplit=512/20:4k/40:20k/20:64k/20 --verify=md5 --verify_fatal=1 --randrepeat=0 "
+       "--group_reporting --minimal")
+# The function's place in the guest: behind the chipset, the tools disk and two root ports.
+ADDRESS = "$(basename $(readlink -f /sys/class/nvme/nvme0/device))"
+
+
+def setUpModule():
+    try:
+        prepare()
+        prepare_client()
+    except Unavailable as reason:
+        print(f"skipped: no NVMe guest: {reason}")
+        raise unittest.SkipTest(f"no NVMe guest: {reason}") from None
+
+
+class NVMeGuest(EndToEnd):
+    def machine(self, *sockets):
+        machine = Machine(self.folder, (), nvme=sockets)
+        self.addCleanup(machine.stop)
+        machine.wait_until_ready()
+        return machine
+
+    def nvme_socket(self, service, index=0):
+        return service.host / (NVME.format(index // 8, index % 8) + ".sock")
+
+    def fio(self, machine, options, seconds=180):
+        return machine.run(f"{FIO} {options} >/tmp/fio.log 2>&1 || "
+                           "{ tail -30 /tmp/fio.log; dmesg | tail -20; false; }", seconds)
+
+    def wait_in(self, machine, condition, seconds=20):
+        """Until a shell condition holds in the guest."""
+        machine.run(f"for i in $(seq {seconds * 10}); do {condition} && break; sleep 0.1; done; "
+                    f"{condition}", seconds + 20)
+
+    def no_errors(self, machine):
+        log = machine.run("dmesg | grep -iE 'nvme.*(error|timeout|fail|abort|reset)|I/O error' "
+                          "|| true")
+        self.assertEqual(log, "")
+
+    def chain(self, service, bdev="Malloc0", suspended=False, namespaces=(1,)):
+        """Subsystem, namespaces and a controller on PF 0, as the seed's sequence has them."""
+        service.snap(f"nvme_subsystem_create --nqn {NQN}")
+        for nsid in namespaces:
+            service.snap(f"nvme_namespace_create -b {bdev} -n {nsid} --nqn {NQN} --uuid {UUID}")
+        service.snap(f"nvme_controller_create --nqn {NQN} --pf_id 0 --num_queues 16"
+                     + (" --suspended" if suspended else ""))
+        for nsid in namespaces:
+            service.snap(f"nvme_controller_attach_ns -c NVMeCtrl1 -n {nsid}")
+        if suspended:
+            service.snap("nvme_controller_resume -c NVMeCtrl1")
+
+
+class Sequence(NVMeGuest):
+    def test_the_documented_sequence_gives_a_guest_its_disk(self):
+        service = self.service("--nvme-pfs", 2, pfs=0)
+        for line in ("bdev_malloc_create -b nvme0n1 64 512",
+                     "bdev_malloc_create -b spare 64 512"):
+            service.spdk(line)
+        service.snap("spdk_bdev_create nvme0n1")
+        service.snap(f"nvme_subsystem_create --nqn {NQN}")
+        service.snap(f"nvme_namespace_create -b nvme0n1 -n 1 --nqn {NQN} --uuid {UUID}")
+        # The customer's sequence goes to the second controller of its machine.
+        service.snap(f"nvme_controller_create --nqn {NQN} --pf_id 1 --num_queues 1")
+        created = service.snap(f"nvme_controller_create --nqn {NQN} --pf_id 0 --num_queues 16")
+        self.assertEqual(created, {"ctrl_id": "NVMeCtrl2"})
+        service.snap("nvme_controller_attach_ns -c NVMeCtrl2 -n 1")
+        machine = self.machine(self.nvme_socket(service))
+        listed = machine.run("nvme list")
+        print(listed, flush=True)
+        self.assertIn("/dev/nvme0n1", listed)
+        self.assertIn("BlueField NVMe SNAP Controller", listed)
+        for jobs, depth in ((1, 1), (2, 32)):
+            with self.subTest(jobs=jobs, depth=depth):
+                self.fio(machine, f"--rw=randwrite --size=8M --offset_increment=8M --numjobs={jobs}"
+                         f" --iodepth={depth}")
+        self.check_logs(machine)
+        self.check_namespaces(service, machine)
+        self.no_errors(machine)
+        stats = service.snap("nvme_controller_dbg_io_stats_get -c NVMeCtrl2")["controllers"][0]
+        self.assertGreater(stats["write_io_count"], 1000)
+        self.assertGreater(stats["read_io_count"], 1000)
+
+    def check_logs(self, machine):
+        smart = json.loads(machine.run("nvme smart-log /dev/nvme0 -o json"))
+        self.assertGreater(int(smart["host_write_commands"]), 1000)
+        self.assertEqual(smart["critical_warning"], 0)
+        self.assertIn("0x1", machine.run("nvme list-ns /dev/nvme0"))
+        identity = json.loads(machine.run("nvme id-ctrl /dev/nvme0 -o json"))
+        self.assertEqual(identity["subnqn"], NQN)
+        # nvme-cli prints it as a signed number.
+        self.assertEqual(identity["nn"] & 0xFFFFFFFF, 0xFFFFFFFE)
+        self.assertEqual(identity["mdts"], 7)
+        described = machine.run("nvme ns-descs /dev/nvme0 -n 1")
+        self.assertIn(UUID, described)
+        # Not offered, so refused.
+        refused = machine.run("nvme format /dev/nvme0n1 -f 2>&1; true")
+        self.assertIn("Invalid Command Opcode", refused.title())
+
+    def check_namespaces(self, service, machine):
+        service.snap(f"nvme_namespace_create -b spare -n 7 --nqn {NQN}")
+        service.snap("nvme_controller_attach_ns -c NVMeCtrl2 -n 7")
+        self.wait_in(machine, "[ -b /dev/nvme0n2 ] || [ -b /dev/nvme0n7 ]")
+        service.snap("nvme_controller_detach_ns -c NVMeCtrl2 -n 7")
+        self.wait_in(machine, "! ls /dev/nvme0n2 /dev/nvme0n7 2>/dev/null | grep -q .")
+        service.snap(f"nvme_namespace_destroy --nqn {NQN} -n 7")
+        size = "cat /sys/block/nvme0n1/size"
+        self.assertEqual(int(machine.run(size)), 64 * 2048)
+        service.spdk("bdev_null_create N 64 512")
+        service.snap(f"nvme_namespace_create -b N -n 8 --nqn {NQN}")
+        service.snap("nvme_controller_attach_ns -c NVMeCtrl2 -n 8")
+        self.wait_in(machine, "ls /dev/nvme0n2 /dev/nvme0n8 2>/dev/null | grep -q .")
+        disk = "$(ls /sys/block | grep -E 'nvme0n[28]')"
+        service.spdk("bdev_null_resize N 96")
+        self.wait_in(machine, f"[ $(cat /sys/block/{disk}/size) = {96 * 2048} ]")
+
+
+class Resets(NVMeGuest):
+    def test_resets_under_load_lose_nothing(self):
+        service = self.service("--nvme-pfs", 1, pfs=0)
+        service.spdk("bdev_malloc_create -b Malloc0 64 512")
+        self.chain(service)
+        machine = self.machine(self.nvme_socket(service))
+        for name, reset in (("controller reset", "nvme reset /dev/nvme0"),
+                            ("function level reset",
+                             f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/reset")):
+            with self.subTest(name):
+                machine.run(f"{FIO} --rw=randwrite --size=16M --iodepth=16 --time_based "
+                            "--runtime=8 --verify_backlog=512 >/tmp/load.log 2>&1 & sleep 2; "
+                            f"for i in 1 2 3; do {reset} || exit 1; sleep 1; done; wait $! || "
+                            "{ tail -5 /tmp/load.log; dmesg | tail; false; }", 120)
+                self.assertEqual(machine.run("cat /sys/class/nvme/nvme0/state"), "live")
+                self.assertEqual(machine.run("dmesg | grep -c 'I/O error' || true"), "0")
+
+    def test_machines_come_and_go(self):
+        service = self.service("--nvme-pfs", 1, pfs=0)
+        service.spdk("bdev_malloc_create -b Malloc0 64 512")
+        self.chain(service)
+        socket = self.nvme_socket(service)
+        machine = self.machine(socket)
+        machine.run(f"{FIO} --rw=randwrite --size=4M --iodepth=8 >/dev/null 2>&1")
+        machine.send(f"{FIO} --rw=randwrite --size=32M --iodepth=32 --time_based --runtime=60 "
+                     ">/dev/null 2>&1")
+        time.sleep(1)
+        machine.process.kill()
+        machine.stop()
+        # The next machine finds what the first has written, and a controller in order.
+        machine = self.machine(socket)
+        self.fio(machine, "--rw=randwrite --size=8M --iodepth=16")
+        self.no_errors(machine)
+        # The guest restarts its driver, as a reboot does.
+        machine.run(f"a={ADDRESS}; echo $a >/sys/bus/pci/drivers/nvme/unbind; "
+                    "echo $a >/sys/bus/pci/drivers/nvme/bind; sleep 1; [ -b /dev/nvme0n1 ]")
+        self.fio(machine, "--rw=randwrite --size=4M --iodepth=16")
+
+
+class Absence(NVMeGuest):
+    """The service is away; the function is not."""
+
+    def serve(self, dpu, image):
+        service = self.keep(Service(self.folder, "-m", "0x1", dpu=dpu))
+        service.spdk(f"bdev_aio_create {image} Malloc0 512")
+        self.chain(service, suspended=True)
+        return service
+
+    def check(self, seconds, how):
+        dpu = self.keep(DPU(self.folder, "--nvme-pfs", "1", pfs=0))
+        image = self.folder / "disk.raw"
+        with open(image, "wb") as file:
+            file.truncate(64 << 20)
+        service = self.serve(dpu, image)
+        machine = self.machine(dpu.host / (NVME.format(0, 0) + ".sock"))
+        machine.send(f"{FIO} --rw=randwrite --size=32M --iodepth=16 --time_based "
+                     f"--runtime={seconds + 20} --verify_backlog=256 >/tmp/fio.log 2>&1 || "
+                     "{ tail -20 /tmp/fio.log; dmesg | tail -20; false; }")
+        time.sleep(4)
+        how(service)
+        time.sleep(seconds)
+        self.serve(dpu, image)
+        code, output = machine.result(seconds + 120)
+        self.assertEqual(code, 0, output)
+        errors = machine.run("dmesg | grep -E 'I/O error|Buffer I/O' || true")
+        self.assertEqual(errors, "")
+        self.fio(machine, "--rw=randwrite --size=4M --iodepth=16")
+
+    def test_killed_and_back_it_goes_on(self):
+        self.check(3, lambda service: service.stop(signal.SIGKILL))
+
+    @unittest.skipUnless(os.environ.get("SOFTSNAP_SOAK"), "takes two minutes: make soak")
+    def test_a_minute_without_a_service_is_no_error(self):
+        self.check(60, lambda service: service.stop(signal.SIGKILL))
+
+
+if __name__ == "__main__":
+    unittest.main()
