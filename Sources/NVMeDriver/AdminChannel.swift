@@ -36,6 +36,8 @@ final class AdminChannel {
     private var head: UInt16 = 0
     private var phase = true
     private var lastID: UInt16 = 0
+    /// Whether the controller knows which events its driver wants.
+    var hasAskedForEvents = false
     private var openEvents: Set<UInt16> = []
     /// Events that have come and nobody has looked at.
     private var events: [UInt32] = []

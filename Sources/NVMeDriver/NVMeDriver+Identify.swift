@@ -120,9 +120,17 @@ extension NVMeDriver {
         Self.identifiers(try logPage(NVME_LOG_CHANGED_NAMESPACES, byteCount: 4096))
     }
 
-    /// Opens up to four Asynchronous Event Requests (§5.2); those that are open stay.
+    /// Asks for events about namespaces, and opens up to four Asynchronous Event Requests (§5.2);
+    /// those that are open stay.
     public func requestEvents(_ count: Int = 1) throws(NVMeDriverError) {
         guard let channel else { throw .unsupported("events while it is disabled") }
+        if !channel.hasAskedForEvents {
+            var request = AdminRequest("Set Features", NVME_ADMIN_SET_FEATURES)
+            request.cdw10 = UInt32(NVME_FEATURE_ASYNC_EVENTS)
+            request.cdw11 = UInt32(NVME_OAES_NAMESPACE_ATTRIBUTE)
+            _ = try perform(request)
+            channel.hasAskedForEvents = true
+        }
         try channel.openEvents(count)
     }
 

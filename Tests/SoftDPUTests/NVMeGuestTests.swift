@@ -179,13 +179,13 @@ import Testing
         for _ in 0..<60 {
             let number = random.pick(0...3) + 1
             if made.remove(number) != nil {
-                try await stack.nvme.destroySubsystem(NVMeSubsystems.nqn(number), force: true)
-                try await stack.manager.setVectors(vuid: pf + "VF\(number - 1)", count: 0)
+                try await stack.nvme.destroyController("n\(number)", releasesVectors: true)
+                try await stack.nvme.destroySubsystem(NVMeSubsystems.nqn(number), force: false)
             } else {
                 let count = random.pick(2...6)
-                try await stack.manager.setVectors(vuid: pf + "VF\(number - 1)", count: count)
+                try await stack.manager.setVectors(vuid: pf + "VF\(number)", count: count)
                 _ = try await stack.nvme.make(
-                    number, [], on: pf + "VF\(number - 1)", queueCount: 1)
+                    number, [], on: pf + "VF\(number)", queueCount: 1)
                 made.insert(number)
             }
             let functions = try await stack.manager.functions()

@@ -29,14 +29,14 @@ import Testing
         let guest = try await onThread { try NVMeGuest(controller.hostSocketPath) }
         for _ in 0..<5 {
             try await stack.nvme.add(null, 7, to: 0)
-            try await onThread {
+            try await onThread { () throws in
                 #expect(try guest.changedNamespaces() == [7])
                 #expect(try guest.driver.activeNamespaces() == [1, 7])
                 #expect(try guest.driver.identifyNamespace(7).blockCount == 2048)
             }
             backend.resize(toBlockCount: 4096)
             null.refreshGeometry()
-            try await onThread {
+            try await onThread { () throws in
                 #expect(try guest.changedNamespaces() == [7])
                 #expect(try guest.driver.identifyNamespace(7).blockCount == 4096)
             }
@@ -45,7 +45,7 @@ import Testing
             _ = try await onThread { try guest.changedNamespaces() }
             try await stack.nvme.detach(7, from: "n0")
             try await stack.nvme.destroyNamespace(7, of: NVMeSubsystems.nqn(0))
-            try await onThread {
+            try await onThread { () throws in
                 #expect(try guest.changedNamespaces() == [7])
                 #expect(try guest.driver.activeNamespaces() == [1])
             }
@@ -74,7 +74,7 @@ import Testing
         }
         #expect(await load.advance())
         #expect(try await load.stop() == nil)
-        try await onThread {
+        try await onThread { () throws in
             #expect(guest.toleratedCount > 0)
             try guest.verify()
         }
@@ -121,7 +121,7 @@ import Testing
             try await controller.suspend(within: .milliseconds(50), force: false)
         }
         #expect(await controller.state == .running)
-        try await onThread {
+        try await onThread { () throws in
             // The admin queue and the other namespace answer as ever.
             #expect(try guest.driver.activeNamespaces() == [1, 2])
         }
@@ -161,7 +161,7 @@ import Testing
         }
         #expect(await load.advance())
         #expect(try await load.stop() == nil)
-        try await onThread {
+        try await onThread { () throws in
             #expect(try guest.driver.activeNamespaces() == [1])
             try guest.driver.shutDown()
         }
