@@ -139,7 +139,8 @@ let package = Package(
         tests(
             "SoftDPUTests",
             [
-                "HostileDescriptors", "Platform", "Memory", "Reactor", "Hardware", "Card", "Bdev",
+                "HostileDescriptors", "MallocProbe", "Platform", "Memory", "Reactor", "Hardware",
+                "Card", "Bdev",
                 "VirtioDriver", "VhostUser", "NVMeDriver", "NVMeHost", "SoftDPU", "Emulation",
                 "Seeds",
                 logging,

@@ -16,6 +16,8 @@ struct PollerTable {
         var moreKicks: [SharedDescriptor] = []
         var standing: Standing
         var lastBusy: Ticks
+        /// Woken by its time alone: one turn without work is enough to leave it alone again.
+        var isLooking = false
     }
 
     private var entries: [Entry] = []
@@ -60,10 +62,13 @@ struct PollerTable {
             let work = entries[index].poller.poll(now: now)
             if work > 0 {
                 entries[index].lastBusy = now
+                entries[index].isLooking = false
                 done &+= work
             } else if !neverRest {
                 let idle = now.since(entries[index].lastBusy)
-                if idle > patience || idle > waitingPatience && entries[index].poller.isWaiting {
+                if entries[index].isLooking || idle > patience
+                    || idle > waitingPatience && entries[index].poller.isWaiting
+                {
                     rest(index, now: now)
                 }
             }
@@ -105,6 +110,7 @@ struct PollerTable {
             guard let time = entries[index].poller.wakeTime else { continue }
             if time <= now {
                 heat(index, now: now)
+                entries[index].isLooking = true
             } else {
                 nearest = min(nearest ?? time, time)
             }
@@ -113,6 +119,7 @@ struct PollerTable {
     }
 
     private mutating func heat(_ index: Int, now: Ticks) {
+        entries[index].isLooking = false
         guard entries[index].standing != .hot else { return }
         entries[index].poller.disarm()
         entries[index].standing = .hot

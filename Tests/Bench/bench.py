@@ -324,6 +324,31 @@ class NVMe:
             self.count = 0
             yield process
 
+    @contextlib.contextmanager
+    def running_vfs(self, count):
+        """The service, the host sockets of so many VFs with four queues and a namespace 1 each,
+        and the seconds that their making took."""
+        with self.running() as process:
+            self.call("nvme_controller_create", nqn=self.NQN, num_queues=1, pf_id=0)
+            start = time.monotonic()
+            sockets = [self.vf(index) for index in range(count)]
+            seconds = time.monotonic() - start
+            run = self.service.rpc_socket + ".run"
+            subprocess.run(
+                [str(self.service.build / "softdpu"), "host", "sriov", "SOFTSNAP0001NVMES0D0F0",
+                 str(count), "--no-autoprobe", "--run", run], check=True)
+            yield process, sockets, seconds
+
+    def vf(self, index):
+        """The host socket of a VF's controller with a subsystem of its own."""
+        nqn = f"{self.NQN}{index}"
+        self.call("nvme_subsystem_create", nqn=nqn)
+        self.call("nvme_namespace_create", nqn=nqn, bdev_name="Null0", nsid=1)
+        name = self.call("nvme_controller_create", nqn=nqn, num_queues=4, pf_id=0,
+                         vf_id=index)["ctrl_id"]
+        self.call("nvme_controller_attach_ns", ctrl_id=name, nsid=1)
+        return self.call("nvme_controller_list", ctrl_id=name)[0]["host_socket"]
+
     def controller(self, bdev, queues=8, **function):
         """The host socket of a new controller with one namespace, and the namespace's number."""
         self.count += 1
@@ -368,26 +393,27 @@ def nvme_speed(options, driver, rig, pid, kind, suffix):
     figure(f"nvme.malloc.4k.qd32.iops{suffix}", median(malloc, second, depth=32, size=4096), "1/s")
     p99 = median(null, first, key="p99", depth=1, size=4096)
     figure(f"nvme.null.4k.qd1.p99{suffix}", p99 / 1000, "us")
-    share = idle_share(pid, [driver.program, "--nvme", null, "--namespace", str(first),
-                             "--doorbells", kind, "--seconds", "0.2", "--hold", "9"])
-    figure(f"nvme.idle.core_percent{suffix}", share, "% (one attached, idle driver)")
+    command = [driver.program, "--nvme", null, "--namespace", str(first), "--doorbells", kind,
+               "--seconds", "0.2", "--hold", "12"]
+    with idle(pid, command) as share:
+        figure(f"nvme.idle.core_percent{suffix}", share, "% (one attached, idle driver)")
 
 
-def idle_share(pid, command):
-    """Percent of a core that the service takes while the driver does nothing."""
+@contextlib.contextmanager
+def idle(pid, command):
+    """Percent of a core that the service takes while its driver does nothing."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as front:
-        time.sleep(3)
+        time.sleep(4)
         start, cpu = time.monotonic(), cpu_seconds(pid)
         time.sleep(5)
-        share = 100 * (cpu_seconds(pid) - cpu) / (time.monotonic() - start)
+        yield 100 * (cpu_seconds(pid) - cpu) / (time.monotonic() - start)
         front.terminate()
-    return share
 
 
 def nvme_growth(options, driver, directory, mode):
     """One core: more queues of a controller, then more controllers."""
     suffix = "" if mode == "mapped" else ".shadow"
-    rig = NVMe(options, directory, mode, pfs=1, vfs=100)
+    rig = NVMe(options, directory, mode, pfs=1)
     with rig.running():
         socket, namespace = rig.controller("Null0", queues=8, pf_id=0)
         rates = {}
@@ -397,10 +423,7 @@ def nvme_growth(options, driver, directory, mode):
                 seconds=options.seconds)["iops"]
         say(f"  iops by queues: {rates}")
         figure(f"nvme.null.4k.qd32.growth_8_queues{suffix}", rates[8] / rates[1], "ratio")
-    rig = NVMe(options, directory, mode, pfs=100 if mode else 0)
-    with rig.running():
-        # One namespace number for all: every controller has a subsystem of its own.
-        sockets = [nvme_alone(rig, index) for index in range(100)]
+    with NVMe(options, directory, mode, pfs=1, vfs=100).running_vfs(100) as (_, sockets, _):
         rates = {}
         for count in (1, 10, 100):
             rates[count] = driver.nvme(
@@ -409,38 +432,23 @@ def nvme_growth(options, driver, directory, mode):
         figure(f"nvme.null.4k.qd8.growth_100_controllers{suffix}", rates[100] / rates[1], "ratio")
 
 
-def nvme_alone(rig, index, queues=4, **function):
-    """A controller with a subsystem of its own, namespace 1; its host socket."""
-    nqn = f"{rig.NQN}{index}"
-    rig.call("nvme_subsystem_create", nqn=nqn)
-    rig.call("nvme_namespace_create", nqn=nqn, bdev_name="Null0", nsid=1)
-    name = rig.call("nvme_controller_create", nqn=nqn, num_queues=queues,
-                    **(function or {"pf_id": index}))["ctrl_id"]
-    rig.call("nvme_controller_attach_ns", ctrl_id=name, nsid=1)
-    return rig.call("nvme_controller_list", ctrl_id=name)[0]["host_socket"]
-
-
 def nvme_many(options, driver, directory, mode):
     """128 VFs of four queues each."""
     count = 128
     suffix = "" if mode == "mapped" else ".shadow"
     rig = NVMe(options, directory, mode, pfs=1, vfs=count)
-    with rig.running() as process:
-        rig.call("nvme_controller_create", nqn=rig.NQN, num_queues=1, pf_id=0)
+    with rig.running_vfs(count) as (process, sockets, seconds):
+        figure(f"nvme.create_128_vfs{suffix}", seconds, "s (subsystem, namespace, controller)")
         before = private_kib(process.pid)
-        start = time.monotonic()
-        sockets = [nvme_alone(rig, index, pf_id=0, vf_id=index) for index in range(count)]
-        figure(f"nvme.create_128_vfs{suffix}", time.monotonic() - start, "s")
-        rig.call("emulation_device_sriov", pf_id=0, count=count) if False else None
         command = [driver.program, "--queues", "4", "--depth", "1", "--seconds", "0.5", "--hold",
                    "15"]
-        for socket_path in sockets:
-            command += ["--nvme", socket_path]
-        share = idle_share(process.pid, command)
-        figure(f"nvme.idle_128_vfs.core_percent{suffix}", share, "%")
-        figure(f"nvme.memory_per_controller{suffix}",
-               (private_kib(process.pid) - before) / count,
-               "KiB (4 queues, private memory of the service)")
+        for path in sockets:
+            command += ["--nvme", path]
+        with idle(process.pid, command) as share:
+            figure(f"nvme.idle_128_vfs.core_percent{suffix}", share, "%")
+            figure(f"nvme.memory_per_controller{suffix}",
+                   (private_kib(process.pid) - before) / count,
+                   "KiB (4 queues of 256 entries, private memory of the service)")
 
 
 def instructions(options, directory):

@@ -1,6 +1,7 @@
 import Bdev
 import Emulation
 import Hardware
+import MallocProbe
 import Memory
 import NVMeDriver
 import NVMeHost
@@ -159,6 +160,32 @@ import Testing
                 try guest.driver.shutDown()
                 try guest.start()
             }
+        }
+        await stack.stop()
+    }
+
+    @Test(.timeLimit(.minutes(2)), .enabled(if: malloc_probe_is_active()))
+    func `has a driver that submits and polls without allocating`() async throws {
+        let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1, doorbells: .mapped))
+        let controller = try await stack.nvme.make(0, [stack.ramDisk()])
+        try await onThread {
+            let access = try NVMeFunctionClient(path: controller.hostSocketPath)
+            let driver = NVMeDriver(access, memory: try DMAMemory(byteCount: 4 << 20))
+            try driver.enable()
+            let facts = try driver.identifyNamespace(1)
+            var queue = try driver.createQueue(
+                1, .init(entryCount: 64, slotCount: 32, bufferByteCount: 16384))
+            func turn(_ block: UInt64) {
+                for slot in 0..<32 {
+                    queue.read(slot, facts.extent(block: block, blockCount: 32))
+                }
+                queue.publish()
+                while queue.outstanding > 0 { _ = queue.poll() }
+            }
+            turn(0)
+            let before = malloc_probe_count()
+            for round in 0..<1000 { turn(UInt64(round)) }
+            #expect(malloc_probe_count() == before)
         }
         await stack.stop()
     }
