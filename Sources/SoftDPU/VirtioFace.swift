@@ -5,8 +5,8 @@ internal import Platform
 internal import VhostUser
 
 /// A virtio function as its host sees it: a vhost-user back end, or a whole PCI device, whose
-/// features, configuration and negotiated state come from the last controller's offer. One host at a
-/// time, in either way.
+/// features, configuration and negotiated state come from the last controller's offer. One host at
+/// a time, in either way.
 final class VirtioFace: HostFace, HostConversation {
     private unowned let function: EmulatedFunction
     private unowned let core: DPUCore

@@ -5,11 +5,11 @@ internal import Platform
 internal import VFIOUser
 internal import VirtioPCI
 
-/// A virtio function as a whole PCI device, behind a vfio-user socket beside the vhost-user one: the
-/// guest sees the function's own identity and MSI-X table.
+/// A virtio function as a whole PCI device, behind a vfio-user socket beside the vhost-user one:
+/// the guest sees the function's own identity and MSI-X table.
 ///
-/// What its driver sets up in the registers becomes the same state that vhost-user messages lead to,
-/// so services do not know the difference.
+/// What its driver sets up in the registers becomes the same state that vhost-user messages lead
+/// to, so services do not know the difference.
 final class VirtioPCIHost: HostConversation {
     private unowned let function: EmulatedFunction
     private unowned let core: DPUCore

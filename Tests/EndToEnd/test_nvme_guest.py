@@ -126,10 +126,11 @@ class Sequence(NVMeGuest):
         size = "cat /sys/block/nvme0n1/size"
         self.assertEqual(int(machine.run(size)), 64 * 2048)
         service.spdk("bdev_null_create N 64 512")
-        service.snap(f"nvme_namespace_create -b N -n 8 --nqn {NQN}")
-        service.snap("nvme_controller_attach_ns -c NVMeCtrl2 -n 8")
-        self.wait_in(machine, "ls /dev/nvme0n2 /dev/nvme0n8 2>/dev/null | grep -q .")
-        disk = "$(ls /sys/block | grep -E 'nvme0n[28]')"
+        # Beyond what 16 bits count; Linux walks over every identifier below, so not much higher.
+        service.snap(f"nvme_namespace_create -b N -n 70000 --nqn {NQN}")
+        service.snap("nvme_controller_attach_ns -c NVMeCtrl2 -n 70000")
+        self.wait_in(machine, "ls /sys/block | grep -qE 'nvme0n[^1]'")
+        disk = "$(ls /sys/block | grep -E 'nvme0n[^1]')"
         service.spdk("bdev_null_resize N 96")
         self.wait_in(machine, f"[ $(cat /sys/block/{disk}/size) = {96 * 2048} ]")
 
