@@ -82,6 +82,7 @@ let package = Package(
         module(
             "Emulation",
             ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", "NVMe", logging]),
+        module("NVMeHost", ["Platform", "Memory", "NVMeDriver", "VFIOUser"]),
         // 7: the interface
         module(
             "ControlAPI",
@@ -107,7 +108,7 @@ let package = Package(
             "snap_perf",
             [
                 "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser", "NVMe",
-                "NVMeDriver", "VFIOUser", argumentParser,
+                "NVMeDriver", "NVMeHost", argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         command("fuzz_json", ["JSONRPC"]),
@@ -141,7 +142,9 @@ let package = Package(
             "SoftDPUTests",
             [
                 "HostileDescriptors", "Platform", "Memory", "Reactor", "Hardware", "Card", "Bdev",
-                "VirtioDriver", "VhostUser", "SoftDPU", "Emulation", "Seeds", logging,
+                "VirtioDriver", "VhostUser", "NVMeDriver", "NVMeHost", "SoftDPU", "Emulation",
+                "Seeds",
+                logging,
             ]),
         tests(
             "VirtioBlkTests",

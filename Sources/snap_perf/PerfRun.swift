@@ -1,4 +1,3 @@
-internal import Histogram
 internal import Memory
 internal import Platform
 internal import VirtioDriver
@@ -25,7 +24,7 @@ struct PerfRun {
         var errors: UInt64 = 0
         var nanoseconds: UInt64 = 0
         var processorNanoseconds: UInt64 = 0
-        var latency: Histogram<UInt64>
+        var latency = LatencyRecord()
 
         var requestsPerSecond: Double {
             Double(requests) * 1e9 / Double(max(1, nanoseconds))
@@ -34,30 +33,18 @@ struct PerfRun {
 
     private let session: PerfSession
     private let options: Options
-    private var random: UInt64
-    private var nextBlock: UInt64 = 0
-    private let blocks: UInt64
-    private let sectorsPerRequest: UInt64
+    private var places: PerfPlaces
 
     init(_ session: PerfSession, _ options: Options) throws {
         self.session = session
         self.options = options
-        random = options.seed | 1
-        sectorsPerRequest = UInt64(options.byteCount / 512)
-        blocks = session.disk.sectorCount / max(1, sectorsPerRequest)
-        guard options.byteCount % session.disk.blockByteCount == 0, blocks > 0 else {
-            throw PerfError(
-                "requests of \(options.byteCount) bytes do not fit a disk of "
-                    + "\(session.disk.sectorCount) sectors in blocks of "
-                    + "\(session.disk.blockByteCount)")
-        }
+        places = try PerfPlaces(
+            options, blockByteCount: session.disk.blockByteCount, unitByteCount: 512,
+            unitCount: session.disk.sectorCount)
     }
 
     mutating func run() throws -> Outcome {
-        var outcome = Outcome(
-            latency: Histogram(
-                highestTrackableValue: 60_000_000_000, numberOfSignificantValueDigits: .two))
-        var recorded = [UInt32](repeating: 0, count: Self.coarseLimit)
+        var outcome = Outcome()
         let processorStart = Clock.threadNanoseconds()
         let start = Ticks.now()
         let end = start.advanced(by: Ticks.from(nanoseconds: UInt64(options.seconds * 1e9)))
@@ -72,7 +59,7 @@ struct PerfRun {
             let isOver = now >= end
             var answered = 0
             for ring in session.rings {
-                answered += reap(ring, now: now, again: !isOver, &outcome, &recorded)
+                answered += reap(ring, now: now, again: !isOver, &outcome)
             }
             if isOver { underWay -= answered }
             if answered > 0 {
@@ -83,33 +70,18 @@ struct PerfRun {
         }
         outcome.nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
         outcome.processorNanoseconds = Clock.threadNanoseconds() - processorStart
-        for (ticks, count) in recorded.enumerated() where count > 0 {
-            outcome.latency.record(
-                Ticks.nanoseconds(from: UInt64(ticks) << Self.coarseShift), count: UInt64(count))
-        }
         return outcome
     }
 
-    // Short latencies go to an array indexed by ticks: a store instead of a logarithm.
-    private static let coarseShift: UInt64 = 4
-    private static let coarseLimit = 1 << 16
-
     private mutating func reap(
-        _ ring: PerfRing, now: Ticks, again: Bool, _ outcome: inout Outcome,
-        _ recorded: inout [UInt32]
+        _ ring: PerfRing, now: Ticks, again: Bool, _ outcome: inout Outcome
     ) -> Int {
         var answered = 0
         while let answer = ring.queue.reap() {
             answered += 1
             outcome.requests += 1
             if answer.status != 0 { outcome.errors += 1 }
-            let ticks = now.since(ring.started[answer.slot])
-            let coarse = Int(ticks >> Self.coarseShift)
-            if coarse < Self.coarseLimit {
-                recorded[coarse] &+= 1
-            } else {
-                outcome.latency.record(Ticks.nanoseconds(from: ticks))
-            }
+            outcome.latency.record(ticks: now.since(ring.started[answer.slot]))
             if again { submit(answer.slot, on: ring, now: now) }
         }
         if answered > 0 && again { publish(ring) }
@@ -119,36 +91,12 @@ struct PerfRun {
     private mutating func submit(_ slot: Int, on ring: PerfRing, now: Ticks) {
         ring.started[slot] = now
         ring.queue.submit(
-            slot: slot, type: nextType(), sector: nextSector(), byteCount: options.byteCount)
+            slot: slot, type: places.nextIsWrite() ? 1 : 0, sector: places.next(),
+            byteCount: options.byteCount)
     }
 
     private func publish(_ ring: PerfRing) {
         if ring.queue.publish() { ring.ring() }
-    }
-
-    private mutating func nextType() -> UInt32 {
-        switch options.pattern {
-        case .read: 0
-        case .write: 1
-        case .mix: next() % 3 == 0 ? 1 : 0
-        }
-    }
-
-    private mutating func nextSector() -> UInt64 {
-        if options.isRandom {
-            // The high half of a product scales without a division.
-            return next().multipliedFullWidth(by: blocks).high &* sectorsPerRequest
-        }
-        nextBlock = nextBlock &+ 1 == blocks ? 0 : nextBlock &+ 1
-        return nextBlock &* sectorsPerRequest
-    }
-
-    /// xorshift64*.
-    private mutating func next() -> UInt64 {
-        random ^= random >> 12
-        random ^= random << 25
-        random ^= random >> 27
-        return random &* 0x2545_F491_4F6C_DD1D
     }
 }
 

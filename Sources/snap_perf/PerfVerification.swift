@@ -5,13 +5,12 @@ internal import VirtioDriver
 /// Writes a pattern that names its own place, reads it back and compares every byte.
 struct PerfVerification {
     private let session: PerfSession
-    private let byteCount: Int
-    private let seed: UInt64
+    private let pattern: PerfPattern
+    private var byteCount: Int { pattern.byteCount }
 
-    init(_ session: PerfSession, byteCount: Int, seed: UInt64) {
+    init(_ session: PerfSession, _ pattern: PerfPattern) {
         self.session = session
-        self.byteCount = byteCount
-        self.seed = seed
+        self.pattern = pattern
     }
 
     /// Verifies the first `requestCount` places, or as many as the disk has.
@@ -38,7 +37,7 @@ struct PerfVerification {
             var submitted: [UInt64] = []
             for slot in 0..<ring.queue.layout.slotCount where place < count {
                 let data = ring.queue.data(of: slot)
-                if type == 1 { fill(data, place) } else { data.fill(with: 0) }
+                if type == 1 { pattern.fill(data, place) } else { data.fill(with: 0) }
                 ring.queue.submit(
                     slot: slot, type: type, sector: place * sectors, byteCount: byteCount)
                 submitted.append(place)
@@ -65,27 +64,7 @@ struct PerfVerification {
             guard answer.status == 0 else {
                 throw PerfError("request at place \(place) failed with status \(answer.status)")
             }
-            if type == 0 { try compare(ring.queue.data(of: answer.slot), place) }
-        }
-    }
-
-    private func word(_ place: UInt64, _ offset: Int) -> UInt64 {
-        (place &* 0x9E37_79B9_7F4A_7C15) ^ seed &+ UInt64(offset) &* 0xBF58_476D_1CE4_E5B9
-    }
-
-    private func fill(_ data: HostSegment, _ place: UInt64) {
-        for offset in stride(from: 0, to: byteCount, by: 8) {
-            data.store(word(place, offset), at: offset)
-        }
-    }
-
-    private func compare(_ data: HostSegment, _ place: UInt64) throws {
-        for offset in stride(from: 0, to: byteCount, by: 8) {
-            let found = data.load(UInt64.self, at: offset)
-            if found != word(place, offset) {
-                throw PerfError(
-                    "wrong data at place \(place), offset \(offset): \(String(found, radix: 16))")
-            }
+            if type == 0 { try pattern.check(ring.queue.data(of: answer.slot), place) }
         }
     }
 }

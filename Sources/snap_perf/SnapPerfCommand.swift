@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Histogram
+internal import NVMeDriver
 internal import Platform
 internal import VirtioDriver
 
@@ -7,14 +8,23 @@ internal import VirtioDriver
 struct SnapPerfCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snap_perf",
-        abstract: "Drives a vhost-user-blk device with a polling driver and prints what it does.",
+        abstract: "Drives a virtio-blk or NVMe function with a polling driver and measures it.",
         discussion: """
             Example: snap_perf --socket /var/tmp/spdk.sock.run/host/SOFTSNAP0001VBLKS0D0F0.sock \
             --rw read --size 4096 --depth 32 --seconds 5
             """)
 
-    @Option(help: "Host socket of the function.")
+    @Option(help: "Host socket of a virtio-blk function (vhost-user).")
     var socket: String?
+
+    @Option(help: "Host socket of an NVMe function (vfio-user); several are driven at once.")
+    var nvme: [String] = []
+
+    @Option(help: "NVMe: mapped, shadow or trapped; by default the first that is offered.")
+    var doorbells: String?
+
+    @Option(help: "NVMe: namespace to use.")
+    var namespace: UInt32 = 1
 
     @Option(help: "read, write or mix (two thirds reads).")
     var rw = "read"
@@ -59,6 +69,14 @@ struct SnapPerfCommand: ParsableCommand {
         help: "Run so many requests through the device model alone, in one thread (for counting).")
     var model: Int?
 
+    @Option(
+        name: .customLong("nvme-model"),
+        help: "The same with so many commands through the NVMe device model.")
+    var nvmeModel: Int?
+
+    @Flag(help: "Print the figures as a JSON object.")
+    var json = false
+
     @Option(help: "Stay connected and idle for so many seconds afterwards.")
     var hold = 0.0
 
@@ -73,15 +91,25 @@ struct SnapPerfCommand: ParsableCommand {
             throw ValidationError(
                 "--size \(size) must be a multiple of 512 and of 8 × --segments \(segments)")
         }
-        let limit = layout.slotLimit
+        let limit = isNVMe ? queueSize - 1 : layout.slotLimit
         guard depth > 0, depth <= limit else {
             throw ValidationError("--depth \(depth): a ring of \(queueSize) entries takes \(limit)")
         }
         guard queues > 0 else { throw ValidationError("--queues must be at least 1") }
-        guard (socket == nil) != (model == nil) else {
-            throw ValidationError("give --socket, or --model to count the device model alone")
+        let ways = [socket != nil, !nvme.isEmpty, model != nil, nvmeModel != nil]
+        guard ways.count(where: { $0 }) == 1 else {
+            throw ValidationError(
+                "give --socket or --nvme, or --model or --nvme-model to count a device model alone")
+        }
+        guard doorbells == nil || NVMeDoorbellKind(rawValue: doorbells ?? "") != nil else {
+            throw ValidationError("--doorbells must be mapped, shadow or trapped")
+        }
+        guard !isNVMe || size <= 1 << 21 else {
+            throw ValidationError("--size \(size): an NVMe command moves 2 MiB at most")
         }
     }
+
+    private var isNVMe: Bool { !nvme.isEmpty || nvmeModel != nil }
 
     private var layout: BlockDriverQueue.Layout {
         var layout = BlockDriverQueue.Layout(
@@ -96,48 +124,102 @@ struct SnapPerfCommand: ParsableCommand {
     func run() throws {
         do {
             if let core { try Thread.pin(to: core) }
-            guard let socket else { return try ModelRun(layout).run(requestCount: model ?? 0) }
-            var options = PerfSession.Options(socket: socket, layout: layout)
-            options.queueCount = queues
-            options.isPacked = packed
-            options.usesEventIndex = eventIndex
-            options.usesIndirect = indirect
-            let session = try PerfSession(options)
-            if verify > 0 {
-                let bytes = try PerfVerification(session, byteCount: size, seed: seed)
-                    .run(requestCount: verify)
-                ProcessFacts.say("verified: \(bytes) bytes, seed \(seed)")
+            if let model { return try ModelRun(layout).run(requestCount: model) }
+            if let nvmeModel {
+                return try NVMeModelRun(byteCount: size, depth: depth).run(commandCount: nvmeModel)
             }
-            if seconds > 0 { try measure(session) }
-            if hold > 0 {
-                ProcessFacts.say("holding")
-                Clock.sleep(nanoseconds: UInt64(hold * 1e9))
-            }
-            try session.stop()
+            if let socket { try driveVirtio(socket) } else { try driveNVMe() }
         } catch {
             ProcessFacts.complain("snap_perf: \(error)")
             throw ExitCode(1)
         }
     }
 
-    private func measure(_ session: PerfSession) throws {
+    private func driveVirtio(_ socket: String) throws {
+        var options = PerfSession.Options(socket: socket, layout: layout)
+        options.queueCount = queues
+        options.isPacked = packed
+        options.usesEventIndex = eventIndex
+        options.usesIndirect = indirect
+        let session = try PerfSession(options)
+        if verify > 0 {
+            let pattern = PerfPattern(byteCount: size, seed: seed)
+            said(verified: try PerfVerification(session, pattern).run(requestCount: verify))
+        }
+        if seconds > 0 {
+            var run = try PerfRun(session, runOptions)
+            try report(try run.run())
+        }
+        holdOn()
+        try session.stop()
+    }
+
+    private func driveNVMe() throws {
+        var options = NVMePerfSession.Options()
+        options.queueCount = queues
+        options.entryCount = queueSize
+        options.depth = depth
+        options.byteCount = size
+        options.namespace = namespace
+        options.doorbells = doorbells.flatMap(NVMeDoorbellKind.init(rawValue:))
+        let sessions = try nvme.map { try NVMePerfSession($0, options) }
+        if !json, let kind = sessions.first?.driver.doorbells {
+            ProcessFacts.say("doorbells: \(kind.rawValue)")
+        }
+        for session in sessions where verify > 0 {
+            let pattern = PerfPattern(byteCount: size, seed: seed)
+            let verification = NVMePerfVerification(session: session, pattern: pattern)
+            said(verified: try verification.run(requestCount: verify))
+        }
+        if seconds > 0 {
+            var run = try NVMePerfRun(sessions, runOptions)
+            try report(try run.run())
+        }
+        holdOn()
+        for session in sessions { try session.stop() }
+    }
+
+    private var runOptions: PerfRun.Options {
         var options = PerfRun.Options()
         options.pattern = PerfRun.Pattern(rawValue: rw) ?? .read
         options.byteCount = size
         options.isRandom = !sequential
         options.seconds = seconds
         options.seed = seed
-        var run = try PerfRun(session, options)
-        let outcome = try run.run()
-        let latency = outcome.latency
+        return options
+    }
+
+    private func said(verified byteCount: Int) {
+        if !json { ProcessFacts.say("verified: \(byteCount) bytes, seed \(seed)") }
+    }
+
+    private func holdOn() {
+        guard hold > 0 else { return }
+        ProcessFacts.say("holding")
+        Clock.sleep(nanoseconds: UInt64(hold * 1e9))
+    }
+
+    private func report(_ outcome: PerfRun.Outcome) throws {
+        let latency = outcome.latency.histogram()
+        let figures = [
+            latency.valueAtPercentile(50), latency.valueAtPercentile(99),
+            latency.valueAtPercentile(99.9), UInt64(latency.mean),
+        ]
+        let rate = UInt64(outcome.requestsPerSecond)
         ProcessFacts.say(
-            """
-            requests: \(outcome.requests)
-            iops: \(UInt64(outcome.requestsPerSecond))
-            errors: \(outcome.errors)
-            latency_ns: p50 \(latency.valueAtPercentile(50)) p99 \(latency.valueAtPercentile(99)) \
-            p99.9 \(latency.valueAtPercentile(99.9)) mean \(UInt64(latency.mean))
-            """)
+            json
+                ? """
+                {"requests": \(outcome.requests), "iops": \(rate), "errors": \(outcome.errors), \
+                "p50": \(figures[0]), "p99": \(figures[1]), "p99.9": \(figures[2]), \
+                "mean": \(figures[3])}
+                """
+                : """
+                requests: \(outcome.requests)
+                iops: \(rate)
+                errors: \(outcome.errors)
+                latency_ns: p50 \(figures[0]) p99 \(figures[1]) p99.9 \(figures[2]) \
+                mean \(figures[3])
+                """)
         if outcome.errors > 0 { throw PerfError("\(outcome.errors) requests failed") }
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Speed figures of the virtio-blk path, against qemu-storage-daemon on the same machine.
+"""Speed figures: the virtio-blk path against qemu-storage-daemon on the same machine, and NVMe.
 
 Every figure is one line, `figure: NAME VALUE UNIT`. A ratio is the median of paired runs: ours and
 the peer's alternate within the same minute, on the same core, under the same polling driver on the
@@ -78,7 +78,13 @@ class Driver:
         self.program = str(build / "snap_perf")
 
     def run(self, socket, pid=None, **options):
-        command = [self.program, "--socket", socket, "--core", str(DRIVER_CORE)]
+        return self.measure(["--socket", socket], pid, options)
+
+    def nvme(self, sockets, **options):
+        return self.measure([word for path in sockets for word in ("--nvme", path)], None, options)
+
+    def measure(self, target, pid, options):
+        command = [self.program, *target, "--core", str(DRIVER_CORE)]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
         before = cpu_seconds(pid) if pid else 0
@@ -96,9 +102,10 @@ class Driver:
 class Service:
     """snap_service with the embedded software DPU, driven through its client."""
 
-    def __init__(self, build, directory, functions, vfs=0):
+    def __init__(self, build, directory, functions, vfs=0, options=()):
         self.build, self.directory = build, directory
         self.functions, self.vfs = functions, vfs
+        self.options = list(options)
         self.rpc_socket = str(directory / "rpc.sock")
 
     def rpc(self, *arguments):
@@ -111,7 +118,7 @@ class Service:
         command = ["taskset", "-c", f"{SERVICE_CORE},{DRIVER_CORE}",
                    str(self.build / "snap_service"), "-r", self.rpc_socket,
                    "-m", hex(1 << SERVICE_CORE), "--virtio-blk-pfs", str(self.functions),
-                   "--virtio-blk-vfs", str(self.vfs)]
+                   "--virtio-blk-vfs", str(self.vfs), *self.options]
         return running(command, self.rpc_socket, self.directory / "service.log")
 
     def controller(self, index, bdev, queues=1):
@@ -294,21 +301,169 @@ def hardware(options, directory):
                f"ms (the slowest of 20 {max(times):.2f} ms)")
 
 
+class NVMe:
+    """An NVMe service under its RPC socket, with a null and a malloc bdev."""
+
+    NQN = "nqn.2026-01.io.softsnap:bench"
+
+    def __init__(self, options, directory, mode, pfs=2, vfs=0):
+        self.mode = mode
+        self.service = Service(
+            options.build, directory, 0,
+            options=["--nvme-pfs", str(pfs), "--nvme-vfs", str(vfs), "--nvme-doorbells", mode])
+
+    @contextlib.contextmanager
+    def running(self):
+        with self.service.start() as process:
+            self.call = Calls(self.service.rpc_socket)
+            self.call("bdev_null_create", name="Null0", num_blocks=NULL_BYTES // 512,
+                      block_size=512)
+            self.call("bdev_malloc_create", name="Malloc0", num_blocks=(256 << 20) // 512,
+                      block_size=512)
+            self.call("nvme_subsystem_create", nqn=self.NQN, nn=1024, mnan=1024)
+            self.count = 0
+            yield process
+
+    def controller(self, bdev, queues=8, **function):
+        """The host socket of a new controller with one namespace, and the namespace's number."""
+        self.count += 1
+        name = self.call("nvme_controller_create", nqn=self.NQN, num_queues=queues,
+                         **function)["ctrl_id"]
+        if bdev:
+            self.call("nvme_namespace_create", nqn=self.NQN, bdev_name=bdev, nsid=self.count)
+            self.call("nvme_controller_attach_ns", ctrl_id=name, nsid=self.count)
+        listed = self.call("nvme_controller_list", ctrl_id=name)
+        return listed[0]["host_socket"], self.count
+
+
+# The function's mode, how the driver rings, and the suffix of the figures.
+NVME_WAYS = [("trapped", "shadow", ".shadow"), ("trapped", "trapped", ".trapped"),
+             ("mapped", "mapped", "")]
+
+
+def nvme(options, driver, directory):
+    for mode, kind, suffix in NVME_WAYS:
+        rig = NVMe(options, directory, mode)
+        with rig.running() as process:
+            nvme_speed(options, driver, rig, process.pid, kind, suffix)
+    for mode in ("mapped", "trapped"):
+        nvme_growth(options, driver, directory, mode)
+        nvme_many(options, driver, directory, mode)
+
+
+def nvme_speed(options, driver, rig, pid, kind, suffix):
+    null, first = rig.controller("Null0", pf_id=0)
+    malloc, second = rig.controller("Malloc0", pf_id=1)
+
+    def median(socket, namespace, key="iops", **extra):
+        runs = [driver.nvme([socket], namespace=namespace, doorbells=kind,
+                            seconds=options.seconds, **extra)[key] for _ in range(options.pairs)]
+        say(f"  {kind} {extra}: {runs}")
+        return int(statistics.median(runs))
+
+    for depth in (32, 128):
+        figure(f"nvme.null.4k.qd{depth}.iops{suffix}",
+               median(null, first, depth=depth, size=4096), "1/s")
+    figure(f"nvme.null.512.qd32.iops{suffix}", median(null, first, depth=32, size=512), "1/s")
+    figure(f"nvme.malloc.4k.qd32.iops{suffix}", median(malloc, second, depth=32, size=4096), "1/s")
+    p99 = median(null, first, key="p99", depth=1, size=4096)
+    figure(f"nvme.null.4k.qd1.p99{suffix}", p99 / 1000, "us")
+    share = idle_share(pid, [driver.program, "--nvme", null, "--namespace", str(first),
+                             "--doorbells", kind, "--seconds", "0.2", "--hold", "9"])
+    figure(f"nvme.idle.core_percent{suffix}", share, "% (one attached, idle driver)")
+
+
+def idle_share(pid, command):
+    """Percent of a core that the service takes while the driver does nothing."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as front:
+        time.sleep(3)
+        start, cpu = time.monotonic(), cpu_seconds(pid)
+        time.sleep(5)
+        share = 100 * (cpu_seconds(pid) - cpu) / (time.monotonic() - start)
+        front.terminate()
+    return share
+
+
+def nvme_growth(options, driver, directory, mode):
+    """One core: more queues of a controller, then more controllers."""
+    suffix = "" if mode == "mapped" else ".shadow"
+    rig = NVMe(options, directory, mode, pfs=1, vfs=100)
+    with rig.running():
+        socket, namespace = rig.controller("Null0", queues=8, pf_id=0)
+        rates = {}
+        for queues in (1, 2, 4, 8):
+            rates[queues] = driver.nvme(
+                [socket], namespace=namespace, queues=queues, depth=32,
+                seconds=options.seconds)["iops"]
+        say(f"  iops by queues: {rates}")
+        figure(f"nvme.null.4k.qd32.growth_8_queues{suffix}", rates[8] / rates[1], "ratio")
+    rig = NVMe(options, directory, mode, pfs=100 if mode else 0)
+    with rig.running():
+        # One namespace number for all: every controller has a subsystem of its own.
+        sockets = [nvme_alone(rig, index) for index in range(100)]
+        rates = {}
+        for count in (1, 10, 100):
+            rates[count] = driver.nvme(
+                sockets[:count], depth=8, seconds=options.seconds)["iops"]
+        say(f"  iops by controllers: {rates}")
+        figure(f"nvme.null.4k.qd8.growth_100_controllers{suffix}", rates[100] / rates[1], "ratio")
+
+
+def nvme_alone(rig, index, queues=4, **function):
+    """A controller with a subsystem of its own, namespace 1; its host socket."""
+    nqn = f"{rig.NQN}{index}"
+    rig.call("nvme_subsystem_create", nqn=nqn)
+    rig.call("nvme_namespace_create", nqn=nqn, bdev_name="Null0", nsid=1)
+    name = rig.call("nvme_controller_create", nqn=nqn, num_queues=queues,
+                    **(function or {"pf_id": index}))["ctrl_id"]
+    rig.call("nvme_controller_attach_ns", ctrl_id=name, nsid=1)
+    return rig.call("nvme_controller_list", ctrl_id=name)[0]["host_socket"]
+
+
+def nvme_many(options, driver, directory, mode):
+    """128 VFs of four queues each."""
+    count = 128
+    suffix = "" if mode == "mapped" else ".shadow"
+    rig = NVMe(options, directory, mode, pfs=1, vfs=count)
+    with rig.running() as process:
+        rig.call("nvme_controller_create", nqn=rig.NQN, num_queues=1, pf_id=0)
+        before = private_kib(process.pid)
+        start = time.monotonic()
+        sockets = [nvme_alone(rig, index, pf_id=0, vf_id=index) for index in range(count)]
+        figure(f"nvme.create_128_vfs{suffix}", time.monotonic() - start, "s")
+        rig.call("emulation_device_sriov", pf_id=0, count=count) if False else None
+        command = [driver.program, "--queues", "4", "--depth", "1", "--seconds", "0.5", "--hold",
+                   "15"]
+        for socket_path in sockets:
+            command += ["--nvme", socket_path]
+        share = idle_share(process.pid, command)
+        figure(f"nvme.idle_128_vfs.core_percent{suffix}", share, "%")
+        figure(f"nvme.memory_per_controller{suffix}",
+               (private_kib(process.pid) - before) / count,
+               "KiB (4 queues, private memory of the service)")
+
+
 def instructions(options, directory):
-    """callgrind over the device model's turns, all of them busy, in a single-threaded driver."""
+    """callgrind over the device models' turns, all of them busy, in a single-threaded driver."""
+    count_instructions(options, directory, "vblk", "--model")
+    count_instructions(options, directory, "nvme", "--nvme-model")
+
+
+def count_instructions(options, directory, family, mode):
+    name = f"{family}.null.512.qd32.instructions_per_io"
     if not shutil.which("valgrind"):
-        say("skipped: vblk.null.512.qd32.instructions_per_io, no valgrind on this machine")
+        say(f"skipped: {name}, no valgrind on this machine")
         return
     program = directory / "snap_perf.stripped"
     subprocess.run(["strip", "-g", "-o", program, options.build / "snap_perf"], check=True)
     count = 320_000
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/callgrind.out",
-               "--toggle-collect=*deviceTurn*", str(program), "--model", str(count), "--size",
+               "--toggle-collect=*deviceTurn*", str(program), mode, str(count), "--size",
                "512", "--depth", "32"]
     say("method: " + " ".join(command[:2] + command[3:]) + ", collected / requests")
     text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     collected = int(re.search(r"Collected : (\d+)", text).group(1))
-    figure("vblk.null.512.qd32.instructions_per_io", collected // count, "instructions")
+    figure(name, collected // count, "instructions")
 
 
 def main():
@@ -318,7 +473,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=5, help="paired runs of each figure")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a run")
     parser.add_argument("--file-directory", help="where the file of the file figures goes")
-    parser.add_argument("--only", choices=["null", "file", "idle", "hardware", "instructions"])
+    parser.add_argument("--only", choices=["null", "file", "idle", "hardware", "nvme", "instructions"])
     options = parser.parse_args()
     options.build = options.build.resolve()
     if len(os.sched_getaffinity(0)) < 2:
@@ -329,6 +484,7 @@ def main():
         "file": lambda directory: file_disk(options, driver, directory),
         "idle": lambda directory: idle_and_memory(options, driver, directory),
         "hardware": lambda directory: hardware(options, directory),
+        "nvme": lambda directory: nvme(options, driver, directory),
         "instructions": lambda directory: instructions(options, directory),
     }
     for name, stage in stages.items():

@@ -174,11 +174,16 @@ final class Load: Sendable {
     private let thread = Mutex<Thread?>(nil)
 
     /// - Parameter seconds: patience with each set of answers.
-    init(_ guest: Guest, seconds: UInt64 = 10) throws {
+    convenience init(_ guest: Guest, seconds: UInt64 = 10) throws {
+        try self.init { try guest.verify(rounds: 1, seconds: seconds) }
+    }
+
+    /// - Parameter round: run again and again, on a thread of its own.
+    init(_ round: @escaping @Sendable () throws -> Void) throws {
         let started = try Thread(name: "load") { [self] in
             while !isStopping.load(ordering: .relaxed) {
                 do {
-                    try guest.verify(rounds: 1, seconds: seconds)
+                    try round()
                     rounds.add(1, ordering: .relaxed)
                 } catch {
                     failure.withLock { $0 = "\(error)" }

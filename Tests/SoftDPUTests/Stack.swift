@@ -17,14 +17,27 @@ final class Stack: Sendable {
     let group: ReactorGroup
     let manager: RemoteManager
     let controllers: VirtioBlkControllers
+    let nvme: NVMeSubsystems
     let lines = LineBuffer()
     private let directory: String
 
-    init(functionCount: Int = 2, vfCount: Int = 0, isEmbedded: Bool = true) async throws {
+    /// NVMe functions, besides those of virtio-blk.
+    struct NVMe {
+        var functionCount = 0
+        var vfCount = 0
+        var doorbells = DoorbellMode.trapped
+    }
+
+    init(
+        functionCount: Int = 2, vfCount: Int = 0, nvme: NVMe = NVMe(), isEmbedded: Bool = true
+    ) async throws {
         directory = "/var/tmp/softsnap-dpu-\(ProcessFacts.identifier)-\(UUID.random())"
         var inventory = Inventory(runDirectory: directory)
         inventory.card.virtioBlk.pfCount = functionCount
         inventory.card.virtioBlk.vfCount = vfCount
+        inventory.card.nvme.pfCount = nvme.functionCount
+        inventory.card.nvme.vfCount = nvme.vfCount
+        inventory.doorbells = nvme.doorbells
         inventory.isEmbedded = isEmbedded
         let buffer = lines
         let log = Logger(label: "test") { _ in buffer.handler }
@@ -34,12 +47,14 @@ final class Stack: Sendable {
         // The tests' own manager is an operator too: a power cycle leaves it connected.
         manager = try await RemoteManager(try dpu.connect(), isOperator: true) { _ in }
         controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
+        self.nvme = NVMeSubsystems(manager: manager, group: group, log: log)
     }
 
     /// Another service on the same reactors.
     struct Service: Sendable {
         let manager: RemoteManager
         let controllers: VirtioBlkControllers
+        let nvme: NVMeSubsystems
 
         func create(
             _ name: String, on vuid: String, _ device: BlockDevice?
@@ -54,15 +69,16 @@ final class Stack: Sendable {
         let log = Logger(label: "service") { _ in buffer.handler }
         return Service(
             manager: manager,
-            controllers: VirtioBlkControllers(manager: manager, group: group, log: log))
+            controllers: VirtioBlkControllers(manager: manager, group: group, log: log),
+            nvme: NVMeSubsystems(manager: manager, group: group, log: log))
     }
 
     static func vuid(_ index: Int) -> String { "SOFTSNAP0001VBLKS0D0F\(index)" }
 
-    func ramDisk() throws -> BlockDevice {
-        let file = try MemoryFile.create(name: "disk", byteCount: UInt64(Self.byteCount))
-        let mapping = try Mapping(file.number, byteCount: Self.byteCount)
-        let geometry = BlockGeometry(blockByteCount: 512, blockCount: UInt64(Self.byteCount / 512))
+    func ramDisk(byteCount: Int = Stack.byteCount) throws -> BlockDevice {
+        let file = try MemoryFile.create(name: "disk", byteCount: UInt64(byteCount))
+        let mapping = try Mapping(file.number, byteCount: byteCount)
+        let geometry = BlockGeometry(blockByteCount: 512, blockCount: UInt64(byteCount / 512))
         return BlockDevice(name: "disk", backend: MallocBackend(mapping, geometry))
     }
 
@@ -91,6 +107,7 @@ final class Stack: Sendable {
 
     func stop() async {
         await controllers.closeAll()
+        await nvme.closeAll()
         group.stop()
         dpu.stop()
         for part in ["/host", "/control", ""] { try? FileSystem.remove(directory + part) }

@@ -1,0 +1,76 @@
+internal import NVMeDriver
+internal import Platform
+
+/// A polling NVMe driver: keeps a number of commands under way on every queue of every controller
+/// for a time, and counts.
+struct NVMePerfRun {
+    private let queues: [NVMePerfQueue]
+    private let seconds: Double
+    private var places: PerfPlaces
+
+    init(_ sessions: [NVMePerfSession], _ options: PerfRun.Options) throws {
+        queues = sessions.flatMap(\.queues)
+        seconds = options.seconds
+        guard let smallest = sessions.map(\.namespace).min(by: { $0.blockCount < $1.blockCount })
+        else { throw PerfError("no controller") }
+        places = try PerfPlaces(
+            options, blockByteCount: smallest.blockByteCount,
+            unitByteCount: smallest.blockByteCount, unitCount: smallest.blockCount)
+    }
+
+    mutating func run() throws -> PerfRun.Outcome {
+        var outcome = PerfRun.Outcome()
+        let processorStart = Clock.threadNanoseconds()
+        let start = Ticks.now()
+        let end = start.advanced(by: Ticks.from(nanoseconds: UInt64(seconds * 1e9)))
+        var underWay = 0
+        for queue in queues {
+            for slot in queue.started.indices { submit(slot, on: queue, now: start) }
+            queue.queue.publish()
+            underWay += queue.started.count
+        }
+        var lastAnswer = start
+        while underWay > 0 {
+            let now = Ticks.now()
+            let isOver = now >= end
+            var answered = 0
+            for queue in queues {
+                answered &+= try poll(queue, now: now, again: !isOver, &outcome)
+            }
+            if isOver { underWay -= answered }
+            if answered > 0 {
+                lastAnswer = now
+            } else if Ticks.nanoseconds(from: now.since(lastAnswer)) > 30_000_000_000 {
+                throw PerfError("no answer for 30 seconds with \(underWay) commands under way")
+            }
+        }
+        outcome.nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
+        outcome.processorNanoseconds = Clock.threadNanoseconds() - processorStart
+        return outcome
+    }
+
+    private mutating func poll(
+        _ queue: NVMePerfQueue, now: Ticks, again: Bool, _ outcome: inout PerfRun.Outcome
+    ) throws -> Int {
+        var answered = 0
+        while let answer = queue.queue.poll() {
+            guard answer.isKnown else {
+                throw PerfError("command \(answer.slot) was answered and not under way")
+            }
+            answered &+= 1
+            if !answer.status.isSuccess { outcome.errors &+= 1 }
+            outcome.latency.record(ticks: now.since(queue.started[answer.slot]))
+            if again { submit(answer.slot, on: queue, now: now) }
+        }
+        outcome.requests &+= UInt64(answered)
+        if answered > 0 && again { queue.queue.publish() }
+        if queue.queue.hasLostDevice { throw PerfError("the device is gone") }
+        return answered
+    }
+
+    @inline(__always)
+    private mutating func submit(_ slot: Int, on queue: NVMePerfQueue, now: Ticks) {
+        queue.started[slot] = now
+        queue.submit(slot, isWrite: places.nextIsWrite(), block: places.next())
+    }
+}
