@@ -258,7 +258,7 @@ private func addNamespace(
         }
     }
 
-    @Test func `of controllers`() async throws {
+    @Test func `of controllers, with fewer vectors than queues (4176109)`() async throws {
         let service = try await service(vfs: [4])
         service.manager.addPF(kind: .virtioBlk)
         for (more, expected) in [
@@ -268,6 +268,7 @@ private func addNamespace(
             (#""mdts":3"#, "-22 give one of vuid, vhca_id, pf_id, pci_bdf"),
             (#""pf_id":0,"vhca_id":2"#, "-22 give one of"),
             (#""vuid":"TVBLKS0D0F1""#, "-19 function TVBLKS0D0F1 is virtio-blk, not NVMe"),
+            // Known issue 4176109: queues beyond the vectors, at the boundary.
             (#""pf_id":0,"num_queues":10"#, "-28 num_queues 10: function TNVMES0D0F0 has 64 I/O"),
             (#""pf_id":0,"mdts":8"#, "-32602"), (#""pf_id":0,"mdts":0"#, "-32602"),
             (#""pf_id":0,"vf_num_msix":4"#, "-22 vf_num_msix is for VFs"),
