@@ -34,8 +34,8 @@ def setUpModule():
 
 
 class NVMeGuest(EndToEnd):
-    def machine(self, *sockets):
-        machine = Machine(self.folder, (), devices=sockets)
+    def machine(self, *sockets, **options):
+        machine = Machine(self.folder, (), devices=sockets, **options)
         self.addCleanup(machine.stop)
         machine.wait_until_ready()
         return machine
@@ -200,13 +200,42 @@ class Resets(NVMeGuest):
         machine.process.kill()
         machine.stop()
         # The next machine finds what the first has written, and a controller in order.
-        machine = self.machine(socket)
+        machine = self.machine(socket, reboots=True)
         self.fio(machine, "--rw=randwrite --size=8M --iodepth=16")
         self.no_errors(machine)
-        # The guest restarts its driver, as a reboot does.
+        machine.send("reboot -f")
+        machine.wait_until_ready()
+        self.fio(machine, "--rw=randwrite --size=4M --iodepth=16")
+        self.no_errors(machine)
+        # Its driver goes and comes.
         machine.run(f"a={ADDRESS}; echo $a >/sys/bus/pci/drivers/nvme/unbind; "
                     "echo $a >/sys/bus/pci/drivers/nvme/bind; sleep 1; [ -b /dev/nvme0n1 ]")
         self.fio(machine, "--rw=randwrite --size=4M --iodepth=16")
+
+
+class HotPlug(NVMeGuest):
+    def test_a_function_comes_to_a_running_machine(self):
+        service = self.service("--nvme-pfs", 1, pfs=0)
+        service.spdk("bdev_malloc_create -b Malloc0 32 512")
+        service.spdk("bdev_malloc_create -b Hot 32 4096")
+        self.chain(service)
+        vuid = service.snap("nvme_function_create --num_msix 5")["vuid"]
+        service.snap(f"nvme_controller_create --nqn {NQN} --vuid {vuid} -c Hot")
+        service.snap(f"nvme_namespace_create -b Hot -n 2 --nqn {NQN}")
+        service.snap("nvme_controller_attach_ns -c Hot -n 2")
+        service.snap("nvme_controller_hotplug -c Hot --wait_for_done")
+        machine = self.machine(self.nvme_socket(service))
+        machine.qmp(("device_add", {
+            "driver": "vfio-user-pci", "id": "hot", "bus": "slot1",
+            "socket": {"type": "unix", "path": str(service.host / f"{vuid}.sock")}}))
+        self.wait_in(machine, "ls /sys/block | grep -qE 'nvme.n[^1]|nvme1n'")
+        disk = machine.run("ls /sys/block | grep -E 'nvme.n[^1]|nvme1n'")
+        self.assertEqual(machine.run(f"cat /sys/block/{disk}/queue/logical_block_size"), "4096")
+        device = machine.run("basename $(readlink -f /sys/class/nvme/nvme1/device)")
+        self.assertEqual(machine.vector_count(device), 5)
+        machine.run(f"fio --name=v --direct=1 --ioengine=libaio --bssplit=4k/50:64k/50 "
+                    f"--verify=md5 --verify_fatal=1 --filename=/dev/{disk} --rw=randwrite "
+                    "--size=8M --iodepth=16 >/tmp/fio.log 2>&1 || { cat /tmp/fio.log; false; }")
 
 
 class Absence(NVMeGuest):

@@ -203,7 +203,7 @@ def make_initramfs():
 class Machine:
     """A running guest: commands go to its console, devices through QMP."""
 
-    def __init__(self, folder, sockets, memory=512, devices=()):
+    def __init__(self, folder, sockets, memory=512, devices=(), reboots=False):
         """`sockets` become vhost-user-blk disks, `devices` vfio-user PCI devices."""
         self.folder = Path(folder)
         self.qmp_path = self.folder / "qmp.sock"
@@ -225,7 +225,7 @@ class Machine:
             "-M", "q35,memory-backend=mem", "-accel", "tcg,thread=multi",
             "-m", str(memory), "-smp", "2", "-object",
             f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nographic", "-nodefaults",
-            "-serial", "stdio", "-no-reboot", "-kernel", str(STORE / "vmlinux"), "-initrd",
+            "-serial", "stdio", "-kernel", str(STORE / "vmlinux"), "-initrd",
             str(STORE / "initramfs"), "-append",
             "console=ttyS0 panic=-1 quiet mitigations=off clocksource=hpet",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
@@ -233,6 +233,8 @@ class Machine:
             "-device", "virtio-blk-pci,drive=t,serial=tools",
             "-device", "pcie-root-port,id=slot1,chassis=1", "-device",
             "pcie-root-port,id=slot2,chassis=2"]
+        if not reboots:
+            command.append("-no-reboot")
         for index, path in enumerate(sockets):
             command += ["-chardev", f"socket,id=c{index},path={path},{reconnect}", "-device",
                         f"vhost-user-blk-pci,chardev=c{index},num-queues=2"]
