@@ -160,7 +160,7 @@ private func addNamespace(
         #expect(
             try await service.call(
                 "nvme_controller_modify", #"{"ctrl_id":"NVMeCtrl1","num_queues":1}"#
-            ).hasPrefix("-95 function TNVMES0D0F0 is a static PF"))
+            ).hasPrefix("-95 num_queues: function TNVMES0D0F0 is a static PF"))
     }
 
     @Test func `plug and unplug`() async throws {
