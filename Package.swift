@@ -70,13 +70,14 @@ let package = Package(
         module("NVMe", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("NVMeDriver", ["CWire", "Platform", "Memory"]),
         module("VFIOUser", ["CWire", "Platform", "Memory", "Hardware"]),
+        module("VirtioPCI", ["CWire", "Memory"]),
         module("Card", ["Platform", "Hardware"]),
         // 5: the hardware, and what drives it
         module(
             "SoftDPU",
             [
                 "Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "Firmware",
-                "DeviceResources", "VhostUser", "VFIOUser", "NVMe", "Card", logging,
+                "DeviceResources", "VhostUser", "VFIOUser", "VirtioPCI", "NVMe", "Card", logging,
             ]),
         module(
             "Emulation",
@@ -129,6 +130,7 @@ let package = Package(
         tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),
         tests("CardTests", ["Platform", "Hardware", "Card", "Seeds"]),
         tests("VhostUserTests", ["Platform", "Hardware", "VhostUser", "Seeds"]),
+        tests("VirtioPCITests", ["CWire", "VirtioPCI", "Seeds"]),
         tests("VFIOUserTests", ["CWire", "Platform", "Memory", "Hardware", "VFIOUser", "Seeds"]),
         tests(
             "NVMeTests",

@@ -54,42 +54,6 @@ extension StorageContext {
         return options
     }
 
-    /// Vectors that the function is going to have.
-    private func vectorCount(
-        _ parameters: Parameters, _ function: SelectedFunction
-    ) throws(ControllerError) -> Int {
-        let present = function.identity.vectorCount
-        guard let pf = function.pf else {
-            if parameters.has("vf_num_msix") {
-                throw ControllerError(
-                    ErrorNumber.invalid,
-                    "vf_num_msix is for VFs; function \(function.vuid) is a PF with \(present) "
-                        + "vectors")
-            }
-            return present
-        }
-        if parameters.flag("dynamic_msix") {
-            throw ControllerError(
-                ErrorNumber.invalid,
-                "dynamic_msix is for PFs; VF \(function.vuid) takes its vectors with vf_num_msix")
-        }
-        let pool = pf.freeVectorCount ?? 0
-        guard let wanted = parameters.optionalUnsigned("vf_num_msix") else {
-            if present >= 2 { return present }
-            throw ControllerError(
-                ErrorNumber.noSpace,
-                "VF \(function.vuid) has \(present) vectors; give vf_num_msix, at least 2, from "
-                    + "the pool of PF \(pf.identity.vuid), which has \(pool)")
-        }
-        if wanted > UInt64(present + pool) {
-            throw ControllerError(
-                ErrorNumber.noSpace,
-                "vf_num_msix \(wanted): VF \(function.vuid) has \(present) vectors and the pool of "
-                    + "PF \(pf.identity.vuid) has \(pool); at most \(present + pool) are possible")
-        }
-        return Int(wanted)
-    }
-
     private func queueCount(
         _ parameters: Parameters, _ identity: FunctionIdentity, vectors: Int, else standard: Int?
     ) throws(ControllerError) -> Int {

@@ -51,6 +51,7 @@ extension StorageContext {
                 calls.append(call("virtio_blk_controller_hotplug", ["ctrl_id": name]))
             }
         }
+        calls += await savedNVMe(tree)
         return calls.isEmpty ? nil : calls
     }
 
@@ -85,7 +86,7 @@ extension FunctionTree {
 
 extension FunctionListing {
     /// Whether it was shown to the host by a call.
-    fileprivate var isPluggedAtRunTime: Bool {
+    var isPluggedAtRunTime: Bool {
         hotplugState == .powerOn || hotplugState == .plugging
     }
 }

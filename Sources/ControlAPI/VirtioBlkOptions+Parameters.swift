@@ -108,7 +108,7 @@ extension StorageContext {
     }
 
     /// Vectors that the function is going to have.
-    private func vectorCount(
+    func vectorCount(
         _ parameters: Parameters, _ function: SelectedFunction
     ) throws(ControllerError) -> Int {
         let present = function.identity.vectorCount

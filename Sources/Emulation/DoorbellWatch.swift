@@ -3,9 +3,9 @@ internal import Platform
 
 /// When a queue that found nothing looks again.
 ///
-/// Stores to trapped doorbells arrive as kicks. Mapped ones make no event, so an idle queue looks at
-/// them in growing intervals: up to 2 ms of latency after a pause, and less than a hundredth of a
-/// core. The times are multiples of the interval, so that all idle queues of a reactor look at once.
+/// Stores to trapped doorbells arrive as kicks. Mapped ones make no event, so an idle queue looks
+/// at them in growing intervals: up to 2 ms of latency after a pause, and less than 1 percent of a
+/// core. The times are multiples of the interval: all idle queues of a reactor look at once.
 struct DoorbellWatch {
     private static let shortest = Ticks.from(nanoseconds: 62_500)
     private static let longest = Ticks.from(nanoseconds: 2_000_000)

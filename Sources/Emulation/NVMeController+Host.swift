@@ -254,7 +254,7 @@ extension NVMeController {
     private var shape: QueueShape {
         QueueShape(
             transferByteLimit: 4096 << options.mdts,
-            namespaceLimit: Int(min(65534, subsystem.namespaceLimit)))
+            namespaceLimit: Int(subsystem.namespaceLimit))
     }
 
     /// A queue cannot go on until the controller's reset.

@@ -13,8 +13,10 @@ extension NVMeSubsystems {
                 ErrorNumber.busy, "controller \"\(name)\" is being modified already")
         }
         defer { changing.remove(name) }
-        let function = try await listing(of: controller)
-        try check(function)
+        let function = try await FunctionModification.listing(
+            of: controller.options.vuid, controller: name, manager)
+        try FunctionModification.checkUse(
+            function, parameter: vectorCount == nil ? "num_queues" : "num_msix")
         let before = function.identity.vectorCount
         let vectors = vectorCount ?? before
         let range = function.vectorRange
@@ -37,48 +39,6 @@ extension NVMeSubsystems {
         }
         if options.queueCount == controller.options.queueCount, vectors == before { return }
         try await reopen(controller, options, vectors: vectors, before: before)
-    }
-
-    private func listing(
-        of controller: NVMeController
-    ) async throws(ControllerError) -> FunctionListing {
-        let vuid = controller.options.vuid
-        let found: FunctionListing?
-        do {
-            found = try await manager.functions().first { $0.identity.vuid == vuid }
-        } catch { throw ControllerError(error) }
-        guard let found else {
-            throw ControllerError(
-                ErrorNumber.noDevice,
-                "function \(vuid) of controller \"\(controller.options.name)\" is gone; destroy "
-                    + "the controller")
-        }
-        return found
-    }
-
-    private func check(_ function: FunctionListing) throws(ControllerError) {
-        let vuid = function.identity.vuid
-        if function.identity.vfIndex == nil {
-            guard let state = function.hotplugState else {
-                throw ControllerError(
-                    ErrorNumber.notSupported,
-                    "function \(vuid) is a static PF, whose vectors are part of its firmware "
-                        + "configuration; for other queues destroy the controller and create it "
-                        + "again")
-            }
-            guard state == .powerOff else {
-                throw ControllerError(
-                    ErrorNumber.busy,
-                    "function \(vuid) is \(state.rawValue); a hot-plug PF can be modified while it "
-                        + "is POWER_OFF: use nvme_controller_hotunplug first")
-            }
-        }
-        if function.isHostConnected || function.isDriverBound {
-            throw ControllerError(
-                ErrorNumber.busy,
-                "function \(vuid) is in use by its host; unbind its driver or disconnect its "
-                    + "virtual machine first")
-        }
     }
 
     /// Closes the controller and opens it with `new`, or as it was when that fails. Its namespaces

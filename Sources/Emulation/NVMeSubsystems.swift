@@ -273,7 +273,7 @@ public actor NVMeSubsystems {
         }
     }
 
-    /// - Parameter force: also with namespaces attached, and a VF while the host has SR-IOV enabled.
+    /// - Parameter force: also with namespaces attached, and a VF while the host has SR-IOV on.
     /// - Parameter releasesVectors: a VF's vectors go back to its PF's pool.
     public func destroyController(
         _ name: String, force: Bool = false, releasesVectors: Bool = false

@@ -8,7 +8,7 @@ internal import Reactor
 /// The control plane's hold on a completion queue and its submission queues, which run on a
 /// reactor.
 final class RunningIOQueue: @unchecked Sendable {
-    // Sendable: `poller` and `pollerID` are used on `reactor`'s thread only; the rest never changes.
+    // Sendable: `poller` and `pollerID` are used on `reactor`'s thread; the rest never changes.
     let id: UInt16
     let vector: UInt16
     let reactor: Reactor

@@ -18,14 +18,16 @@ extension VirtioBlkControllers {
                 "controller \"\(name)\" is being modified; wait for the answer to that")
         }
         defer { changing.remove(name) }
-        let function = try await listing(of: controller)
+        let function = try await FunctionModification.listing(
+            of: controller.options.vuid, controller: name, manager)
         var old = await controller.presentOptions
         let vectors = vectorCount ?? function.identity.vectorCount
         var new = old
         new.queueCount = queueCount ?? old.queueCount
         let changesQueues = new.queueCount != old.queueCount
         if !changesQueues, vectors == function.identity.vectorCount { return }
-        try checkUse(function, queueCount: queueCount, vectorCount: vectorCount)
+        try FunctionModification.checkUse(
+            function, parameter: vectorCount == nil ? "num_queues" : "num_msix")
         try checkNumbers(function, new, vectors)
         if !changesQueues { return try await setVectors(function, vectors) }
         guard await controller.state != .suspended(eventsOnly: true) else {
@@ -65,51 +67,6 @@ extension VirtioBlkControllers {
     }
 
     // --- checks ---
-
-    private func listing(
-        of controller: VirtioBlkController
-    ) async throws(ControllerError) -> FunctionListing {
-        let vuid = controller.options.vuid
-        let found: FunctionListing?
-        do {
-            found = try await manager.functions().first { $0.identity.vuid == vuid }
-        } catch { throw ControllerError(error) }
-        guard let found else {
-            throw ControllerError(
-                ErrorNumber.noDevice,
-                "function \(vuid) of controller \"\(controller.options.name)\" is gone; destroy "
-                    + "the controller")
-        }
-        return found
-    }
-
-    private func checkUse(
-        _ function: FunctionListing, queueCount: Int?, vectorCount: Int?
-    ) throws(ControllerError) {
-        let vuid = function.identity.vuid
-        if function.identity.vfIndex == nil {
-            guard let state = function.hotplugState else {
-                let name = vectorCount == nil ? "num_queues" : "num_msix"
-                throw ControllerError(
-                    ErrorNumber.notSupported,
-                    "\(name): function \(vuid) is a static PF with \(function.identity.vectorCount)"
-                        + " vectors, which are part of its firmware configuration; for other "
-                        + "queues destroy the controller and create it again")
-            }
-            guard state == .powerOff else {
-                throw ControllerError(
-                    ErrorNumber.busy,
-                    "function \(vuid) is \(state.rawValue); a hot-plug PF can be modified while it "
-                        + "is POWER_OFF: use virtio_blk_controller_hotunplug first")
-            }
-        }
-        if function.isHostConnected || function.isDriverBound {
-            throw ControllerError(
-                ErrorNumber.busy,
-                "function \(vuid) is in use by its host; unbind its driver or disconnect its "
-                    + "virtual machine first")
-        }
-    }
 
     private func checkNumbers(
         _ function: FunctionListing, _ options: VirtioBlkOptions, _ vectors: Int

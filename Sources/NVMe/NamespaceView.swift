@@ -40,7 +40,7 @@ public struct QueueShape: BitwiseCopyable, Equatable, Sendable {
 
     public init(transferByteLimit: Int, namespaceLimit: Int) {
         precondition(transferByteLimit >= 4096 && transferByteLimit <= 1 << 24)
-        precondition(namespaceLimit > 0 && namespaceLimit <= 65534)
+        precondition(namespaceLimit > 0 && namespaceLimit <= 0xFFFF_FFFE)
         self.transferByteLimit = transferByteLimit
         self.namespaceLimit = namespaceLimit
     }

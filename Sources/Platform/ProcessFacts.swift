@@ -24,6 +24,20 @@ public enum ProcessFacts {
         return limit.rlim_cur == ~0 ? nil : UInt64(limit.rlim_cur)
     }
 
+    /// Lets the process have as many descriptors as the system allows it: hundreds of functions have
+    /// a dozen each, and a login's first limit is 1,024 (RLIMIT_NOFILE).
+    /// - Returns: how many that is.
+    @discardableResult
+    public static func raiseDescriptorLimit() -> UInt64 {
+        var limit = rlimit()
+        let kind: __rlimit_resource_t = numericCast(RLIMIT_NOFILE.rawValue)
+        guard unsafe getrlimit(kind, &limit) == 0 else { return 0 }
+        limit.rlim_cur = limit.rlim_max
+        _ = unsafe setrlimit(kind, &limit)
+        _ = unsafe getrlimit(kind, &limit)
+        return UInt64(limit.rlim_cur)
+    }
+
     /// Writes a line to standard error in one call.
     public static func complain(_ line: String) { write(line + "\n", to: 2) }
     public static func say(_ line: String) { write(line + "\n", to: 1) }

@@ -77,11 +77,12 @@ enum ControlCoding {
             advertisedQueuePairs: advertised, usableQueuePairs: usable, queuePairCount: used)
     }
 
+    /// The device id is not called `id` here: that is the number of the message.
     static func encode(_ request: FunctionRequest) -> JSONObject {
         var members: JSONObject = ["kind": .string(request.kind.rawValue)]
         let numbers: [(String, Int?)] = [
             ("vectors", request.vectorCount), ("vid", request.vendorID.map(Int.init)),
-            ("id", request.deviceID.map(Int.init)), ("ssid", request.subsystemID.map(Int.init)),
+            ("device", request.deviceID.map(Int.init)), ("ssid", request.subsystemID.map(Int.init)),
             ("ssvid", request.subsystemVendorID.map(Int.init)),
             ("revid", request.revisionID.map(Int.init)),
             ("class_code", request.classCode.map(Int.init)),
@@ -98,7 +99,7 @@ enum ControlCoding {
         var request = FunctionRequest(kind: kind)
         request.vectorCount = value.int("vectors")
         request.vendorID = value.int("vid").flatMap(UInt16.init(exactly:))
-        request.deviceID = value.int("id").flatMap(UInt16.init(exactly:))
+        request.deviceID = value.int("device").flatMap(UInt16.init(exactly:))
         request.subsystemID = value.int("ssid").flatMap(UInt16.init(exactly:))
         request.subsystemVendorID = value.int("ssvid").flatMap(UInt16.init(exactly:))
         request.revisionID = value.int("revid").flatMap(UInt8.init(exactly:))

@@ -50,12 +50,13 @@ final class HostSocket {
     }
 
     init(
-        _ vuid: String, core: DPUCore, conversation: any HostConversation
+        _ vuid: String, ending: String = "sock", core: DPUCore,
+        conversation: any HostConversation
     ) throws(HardwareError) {
         self.vuid = vuid
         self.core = core
         self.conversation = conversation
-        path = core.inventory.hostDirectory + "/" + vuid + ".sock"
+        path = core.inventory.hostDirectory + "/\(vuid).\(ending)"
         do {
             if FileSystem.exists(path) { try FileSystem.remove(path) }
             listener = SharedDescriptor(try UnixSocket.listen(at: path, .stream))

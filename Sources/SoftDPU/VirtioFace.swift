@@ -4,8 +4,9 @@ internal import Logging
 internal import Platform
 internal import VhostUser
 
-/// A virtio function as its host sees it: a vhost-user back end whose features, configuration and
-/// negotiated state come from the last controller's offer.
+/// A virtio function as its host sees it: a vhost-user back end, or a whole PCI device, whose
+/// features, configuration and negotiated state come from the last controller's offer. One host at
+/// a time, in either way.
 final class VirtioFace: HostFace, HostConversation {
     private unowned let function: EmulatedFunction
     private unowned let core: DPUCore
@@ -15,7 +16,8 @@ final class VirtioFace: HostFace, HostConversation {
     /// An answer that waits for the service.
     private var pending: HostSession.Pending?
     /// What the last controller offered; nil before there was one.
-    private var offer: VirtioOffer?
+    private(set) var offer: VirtioOffer?
+    private var pci: VirtioPCIHost?
     private var memory: SharedDescriptor?
     private var memoryShape: (queueCount: Int, queueSize: Int) = (0, 0)
     /// State that the host's messages have led to, kept while no host is connected.
@@ -27,15 +29,23 @@ final class VirtioFace: HostFace, HostConversation {
         self.function = function
         self.core = core
         socket = try HostSocket(function.vuid, core: core, conversation: self)
+        pci = try VirtioPCIHost(function, core: core, face: self, state: lastState)
     }
 
     var hostSocketPath: String { socket?.path ?? "" }
-    var isHostConnected: Bool { socket?.isConnected ?? false }
+    var isHostConnected: Bool { session != nil || isPCI }
+    private var isPCI: Bool { pci?.isConnected ?? false }
     var generation: UInt64 { state.generation }
     var isDriverRunning: Bool { state.queues.contains(where: \.isRunning) }
-    private var state: VirtioFunctionState { session?.state ?? lastState }
+    private var state: VirtioFunctionState {
+        if isPCI, let pci { return pci.state }
+        return session?.state ?? lastState
+    }
 
-    func shutDown() { socket?.close() }
+    func shutDown() {
+        socket?.close()
+        pci?.shutDown()
+    }
 
     // --- leases ---
 
@@ -113,7 +123,22 @@ final class VirtioFace: HostFace, HostConversation {
 
     // --- the host ---
 
-    var closedReason: String? { function.closedReason ?? (offer == nil ? "no_controller" : nil) }
+    var closedReason: String? {
+        if let reason = function.closedReason { return reason }
+        if offer == nil { return "no_controller" }
+        return isHostConnected ? "busy" : nil
+    }
+
+    /// A state that nothing of an earlier host counts in.
+    func freshState(_ offer: VirtioOffer) -> VirtioFunctionState {
+        HostSession(offer: offer, after: state).state
+    }
+
+    /// The PCI host has gone, at `state`.
+    func pciHostLeft(_ state: VirtioFunctionState) {
+        if let offer { lastState = HostSession(offer: offer, after: state).state }
+        function.publish()
+    }
 
     func hostConnected(on socket: SharedDescriptor) {
         guard let offer else { return }
@@ -174,7 +199,9 @@ final class VirtioFace: HostFace, HostConversation {
     }
 
     func reset(reason: String) {
-        if isHostConnected {
+        if isPCI {
+            pci?.disconnect(reason: reason)
+        } else if isHostConnected {
             socket?.disconnect(reason: reason)
         } else if let offer {
             lastState = HostSession(offer: offer, after: lastState).state
@@ -201,6 +228,7 @@ final class VirtioFace: HostFace, HostConversation {
 
     /// Everything up to `generation` has been carried out: answers what waited for it.
     private func settle(_ generation: UInt64, _ bases: [Int: UInt32]) {
+        pci?.settle(generation)
         session?.record(bases)
         guard let pending, generation >= pending.generation else { return }
         self.pending = nil
@@ -218,6 +246,7 @@ final class VirtioFace: HostFace, HostConversation {
                 "event=queue_failed function=\(function.vuid) queue=\(queue) reason=\"\(reason)\"")
             // The device cannot go on until it is reset (Virtio 1.2 §2.1, DEVICE_NEEDS_RESET).
             session?.markNeedsReset()
+            pci?.markNeedsReset()
             if let configuration = session?.offer.configuration { configure(configuration) }
         default: break
         }
@@ -226,6 +255,7 @@ final class VirtioFace: HostFace, HostConversation {
     private func configure(_ configuration: [UInt8]) {
         offer?.configuration = configuration
         session?.update(configuration: configuration)
+        pci?.configure(configuration)
         guard let channel = session?.backendChannel else { return }
         let notice = VhostUserMessage(VhostUserBackendRequest.configurationChanged.rawValue)
         // A channel that nobody reads loses the notice, and nothing else.

@@ -103,6 +103,7 @@ struct SnapServiceCommand: AsyncParsableCommand {
 
     func run() async throws {
         let signals = try StopSignals()
+        ProcessFacts.raiseDescriptorLimit()
         let thresholds = LogThresholds(components: ["service", "dpu"])
         LoggingSystem.bootstrap { LineLogHandler(label: $0, thresholds: thresholds) }
         let log = Logger(label: "service")

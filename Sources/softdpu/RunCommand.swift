@@ -65,6 +65,7 @@ struct RunCommand: AsyncParsableCommand {
 
     func run() async throws {
         let signals = try StopSignals()
+        ProcessFacts.raiseDescriptorLimit()
         let thresholds = LogThresholds(components: ["dpu"])
         LoggingSystem.bootstrap { LineLogHandler(label: $0, thresholds: thresholds) }
         let log = Logger(label: "dpu")

@@ -160,7 +160,7 @@ private func addNamespace(
         #expect(
             try await service.call(
                 "nvme_controller_modify", #"{"ctrl_id":"NVMeCtrl1","num_queues":1}"#
-            ).hasPrefix("-95 function TNVMES0D0F0 is a static PF"))
+            ).hasPrefix("-95 num_queues: function TNVMES0D0F0 is a static PF"))
     }
 
     @Test func `plug and unplug`() async throws {
@@ -258,7 +258,7 @@ private func addNamespace(
         }
     }
 
-    @Test func `of controllers`() async throws {
+    @Test func `of controllers, with fewer vectors than queues (4176109)`() async throws {
         let service = try await service(vfs: [4])
         service.manager.addPF(kind: .virtioBlk)
         for (more, expected) in [
@@ -268,6 +268,7 @@ private func addNamespace(
             (#""mdts":3"#, "-22 give one of vuid, vhca_id, pf_id, pci_bdf"),
             (#""pf_id":0,"vhca_id":2"#, "-22 give one of"),
             (#""vuid":"TVBLKS0D0F1""#, "-19 function TVBLKS0D0F1 is virtio-blk, not NVMe"),
+            // Known issue 4176109: queues beyond the vectors, at the boundary.
             (#""pf_id":0,"num_queues":10"#, "-28 num_queues 10: function TNVMES0D0F0 has 64 I/O"),
             (#""pf_id":0,"mdts":8"#, "-32602"), (#""pf_id":0,"mdts":0"#, "-32602"),
             (#""pf_id":0,"vf_num_msix":4"#, "-22 vf_num_msix is for VFs"),
@@ -337,5 +338,37 @@ private func addNamespace(
         }
         #expect(try await create(0) == #"{"ctrl_id":"NVMeCtrl1"}"#)
         #expect(try await create(1).hasPrefix("-16 subsystem \"one\" has single_ctrl"))
+    }
+}
+
+@Suite(.timeLimit(.minutes(5))) struct `Saved NVMe configuration` {
+    @Test func `makes everything again, in order`() async throws {
+        let service = try await service(vfs: [4])
+        _ = try await addNamespace(service, 1, #","uuid":"\#(uuid)","eui64":"0011223344556677""#)
+        _ = try await create(service, #""pf_id":0,"num_queues":2,"deallocate_dsm":true"#)
+        _ = try await service.call(
+            "nvme_controller_vfs_msix_reclaim", #"{"ctrl_id":"NVMeCtrl1"}"#)
+        _ = try await create(service, #""pf_id":0,"vf_id":0,"vf_num_msix":3,"num_queues":2"#)
+        _ = try await service.call(
+            "nvme_controller_attach_ns", #"{"ctrl_id":"NVMeCtrl2","nsid":1}"#)
+        let saved = await service.context.configuration(of: "snap") ?? []
+        #expect(
+            saved.compactMap { $0["method"]?.string } == [
+                "nvme_subsystem_create", "nvme_namespace_create", "nvme_controller_create",
+                "nvme_controller_vfs_msix_reclaim", "nvme_controller_resume",
+                "nvme_controller_create", "nvme_controller_attach_ns", "nvme_controller_resume",
+            ])
+        let other = try await StorageService()
+        other.manager.addPF(vfs: [4], kind: .nvme)
+        _ = try await other.call(
+            "bdev_null_create", #"{"name":"B","num_blocks":2048,"block_size":512}"#)
+        for call in saved {
+            let text = String(decoding: (call["params"] ?? [:]).encoded(), as: UTF8.self)
+            let answer = try await other.call(call["method"]?.string ?? "", text)
+            #expect(!answer.hasPrefix("-"), "\(call): \(answer)")
+        }
+        for method in ["nvme_subsystem_list", "nvme_controller_list"] {
+            #expect(try await other.call(method) == service.call(method))
+        }
     }
 }

@@ -86,6 +86,8 @@ class Service:
             self.host = dpu.host
         else:
             options += ["--virtio-blk-pfs", pfs]
+            if "--nvme-pfs" not in arguments:
+                options += ["--nvme-pfs", 0]
             self.host = Path(f"{self.rpc}.run") / "host"
         seen = self.log.stat().st_size if self.log.exists() else 0
         self.process = Process("snap_service", options, self.log)

@@ -16,9 +16,10 @@ from machine import Machine, Unavailable, prepare, prepare_client  # noqa: E402
 NQN = "nqn.2022-10.io.nvda.nvme:0"
 UUID = "263826ad-19a3-4feb-bc25-4bc81ee7749e"
 NVME = "SOFTSNAP0001NVMES0D{}F{}"
-FIO = ("fio --name=v --filename=/dev/nvme0n1 --direct=1 --ioengine=libaio "
+FIO = ("fio --name=v --direct=1 --ioengine=libaio "
        "--bssplit=512/20:4k/40:20k/20:64k/20 --verify=md5 --verify_fatal=1 --randrepeat=0 "
        "--group_reporting --minimal")
+ON_DISK = "--filename=/dev/nvme0n1"
 # The function's place in the guest: behind the chipset, the tools disk and two root ports.
 ADDRESS = "$(basename $(readlink -f /sys/class/nvme/nvme0/device))"
 
@@ -33,8 +34,8 @@ def setUpModule():
 
 
 class NVMeGuest(EndToEnd):
-    def machine(self, *sockets):
-        machine = Machine(self.folder, (), nvme=sockets)
+    def machine(self, *sockets, **options):
+        machine = Machine(self.folder, (), devices=sockets, **options)
         self.addCleanup(machine.stop)
         machine.wait_until_ready()
         return machine
@@ -42,8 +43,8 @@ class NVMeGuest(EndToEnd):
     def nvme_socket(self, service, index=0):
         return service.host / (NVME.format(index // 8, index % 8) + ".sock")
 
-    def fio(self, machine, options, seconds=180):
-        return machine.run(f"{FIO} {options} >/tmp/fio.log 2>&1 || "
+    def fio(self, machine, options, disk="nvme0n1", seconds=180):
+        return machine.run(f"{FIO} --filename=/dev/{disk} {options} >/tmp/fio.log 2>&1 || "
                            "{ tail -30 /tmp/fio.log; dmesg | tail -20; false; }", seconds)
 
     def wait_in(self, machine, condition, seconds=20):
@@ -125,12 +126,48 @@ class Sequence(NVMeGuest):
         size = "cat /sys/block/nvme0n1/size"
         self.assertEqual(int(machine.run(size)), 64 * 2048)
         service.spdk("bdev_null_create N 64 512")
-        service.snap(f"nvme_namespace_create -b N -n 8 --nqn {NQN}")
-        service.snap("nvme_controller_attach_ns -c NVMeCtrl2 -n 8")
-        self.wait_in(machine, "ls /dev/nvme0n2 /dev/nvme0n8 2>/dev/null | grep -q .")
-        disk = "$(ls /sys/block | grep -E 'nvme0n[28]')"
+        # Beyond what 16 bits count; Linux walks over every identifier below, so not much higher.
+        service.snap(f"nvme_namespace_create -b N -n 70000 --nqn {NQN}")
+        service.snap("nvme_controller_attach_ns -c NVMeCtrl2 -n 70000")
+        self.wait_in(machine, "ls /sys/block | grep -qE 'nvme0n[^1]'")
+        disk = "$(ls /sys/block | grep -E 'nvme0n[^1]')"
         service.spdk("bdev_null_resize N 96")
         self.wait_in(machine, f"[ $(cat /sys/block/{disk}/size) = {96 * 2048} ]")
+
+
+class WholeDevice(NVMeGuest):
+    """A virtio-blk function as a PCI device with its own vectors, over vfio-user."""
+
+    def test_a_virtio_function_with_its_own_vectors(self):
+        service = self.service(pfs=1)
+        service.spdk("bdev_malloc_create -b M 32 512")
+        service.spdk("bdev_null_create N 64 512")
+        service.snap("virtio_blk_controller_create --pf_id 0 --bdev M --vblk_id whole "
+                     "--seg_max 64 --size_max 65536 --num_queues 4")
+        vuid = service.snap("virtio_blk_function_create --num_msix 3")["vuid"]
+        service.snap(f"virtio_blk_controller_create --vuid {vuid} -c Hot --bdev N --num_queues 2 "
+                     "--vblk_id few --seg_max 64 --size_max 65536")
+        service.snap("virtio_blk_controller_hotplug -c Hot --wait_for_done")
+        machine = self.machine(service.socket().with_suffix(".vfio"),
+                               service.host / f"{vuid}.vfio")
+        for serial, vectors, queues in (("whole", 65, 2), ("few", 3, 2)):
+            with self.subTest(serial):
+                disk = machine.run(f"echo $(disk {serial})")
+                device = machine.run(
+                    f"basename $(readlink -f /sys/block/{disk}/device/..)")
+                self.assertEqual(machine.vector_count(device), vectors)
+                self.assertEqual(machine.run(f"ls /sys/block/{disk}/mq | wc -l"), str(queues))
+        disk = machine.run("echo $(disk whole)")
+        self.fio(machine, "--rw=randwrite --size=8M --iodepth=16", disk)
+        size = f"cat /sys/block/$(disk few)/size"
+        service.spdk("bdev_null_resize N 96")
+        self.wait_in(machine, f"[ $({size}) = {96 * 2048} ]")
+        # The driver resets the device, and its successor sets it up again.
+        machine.run(f"d=$(basename $(readlink -f /sys/block/{disk}/device)); "
+                    "echo $d >/sys/bus/virtio/drivers/virtio_blk/unbind; "
+                    "echo $d >/sys/bus/virtio/drivers/virtio_blk/bind; sleep 1; "
+                    "[ -n \"$(disk whole)\" ]")
+        self.fio(machine, "--rw=randwrite --size=4M --iodepth=8", "$(disk whole)")
 
 
 class Resets(NVMeGuest):
@@ -143,7 +180,7 @@ class Resets(NVMeGuest):
                             ("function level reset",
                              f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/reset")):
             with self.subTest(name):
-                machine.run(f"{FIO} --rw=randwrite --size=16M --iodepth=16 --time_based "
+                machine.run(f"{FIO} {ON_DISK} --rw=randwrite --size=16M --iodepth=16 --time_based "
                             "--runtime=8 --verify_backlog=512 >/tmp/load.log 2>&1 & sleep 2; "
                             f"for i in 1 2 3; do {reset} || exit 1; sleep 1; done; wait $! || "
                             "{ tail -5 /tmp/load.log; dmesg | tail; false; }", 120)
@@ -156,20 +193,49 @@ class Resets(NVMeGuest):
         self.chain(service)
         socket = self.nvme_socket(service)
         machine = self.machine(socket)
-        machine.run(f"{FIO} --rw=randwrite --size=4M --iodepth=8 >/dev/null 2>&1")
-        machine.send(f"{FIO} --rw=randwrite --size=32M --iodepth=32 --time_based --runtime=60 "
-                     ">/dev/null 2>&1")
+        self.fio(machine, "--rw=randwrite --size=4M --iodepth=8")
+        machine.send(f"{FIO} {ON_DISK} --rw=randwrite --size=32M --iodepth=32 --time_based "
+                     "--runtime=60 >/dev/null 2>&1")
         time.sleep(1)
         machine.process.kill()
         machine.stop()
         # The next machine finds what the first has written, and a controller in order.
-        machine = self.machine(socket)
+        machine = self.machine(socket, reboots=True)
         self.fio(machine, "--rw=randwrite --size=8M --iodepth=16")
         self.no_errors(machine)
-        # The guest restarts its driver, as a reboot does.
+        machine.send("reboot -f")
+        machine.wait_until_ready()
+        self.fio(machine, "--rw=randwrite --size=4M --iodepth=16")
+        self.no_errors(machine)
+        # Its driver goes and comes.
         machine.run(f"a={ADDRESS}; echo $a >/sys/bus/pci/drivers/nvme/unbind; "
                     "echo $a >/sys/bus/pci/drivers/nvme/bind; sleep 1; [ -b /dev/nvme0n1 ]")
         self.fio(machine, "--rw=randwrite --size=4M --iodepth=16")
+
+
+class HotPlug(NVMeGuest):
+    def test_a_function_comes_to_a_running_machine(self):
+        service = self.service("--nvme-pfs", 1, pfs=0)
+        service.spdk("bdev_malloc_create -b Malloc0 32 512")
+        service.spdk("bdev_malloc_create -b Hot 32 4096")
+        self.chain(service)
+        vuid = service.snap("nvme_function_create --num_msix 5")["vuid"]
+        service.snap(f"nvme_controller_create --nqn {NQN} --vuid {vuid} -c Hot")
+        service.snap(f"nvme_namespace_create -b Hot -n 2 --nqn {NQN}")
+        service.snap("nvme_controller_attach_ns -c Hot -n 2")
+        service.snap("nvme_controller_hotplug -c Hot --wait_for_done")
+        machine = self.machine(self.nvme_socket(service))
+        machine.qmp(("device_add", {
+            "driver": "vfio-user-pci", "id": "hot", "bus": "slot1",
+            "socket": {"type": "unix", "path": str(service.host / f"{vuid}.sock")}}))
+        self.wait_in(machine, "ls /sys/block | grep -qE 'nvme.n[^1]|nvme1n'")
+        disk = machine.run("ls /sys/block | grep -E 'nvme.n[^1]|nvme1n'")
+        self.assertEqual(machine.run(f"cat /sys/block/{disk}/queue/logical_block_size"), "4096")
+        device = machine.run("basename $(readlink -f /sys/class/nvme/nvme1/device)")
+        self.assertEqual(machine.vector_count(device), 5)
+        machine.run(f"fio --name=v --direct=1 --ioengine=libaio --bssplit=4k/50:64k/50 "
+                    f"--verify=md5 --verify_fatal=1 --filename=/dev/{disk} --rw=randwrite "
+                    "--size=8M --iodepth=16 >/tmp/fio.log 2>&1 || { cat /tmp/fio.log; false; }")
 
 
 class Absence(NVMeGuest):
@@ -188,7 +254,7 @@ class Absence(NVMeGuest):
             file.truncate(64 << 20)
         service = self.serve(dpu, image)
         machine = self.machine(dpu.host / (NVME.format(0, 0) + ".sock"))
-        machine.send(f"{FIO} --rw=randwrite --size=32M --iodepth=16 --time_based "
+        machine.send(f"{FIO} {ON_DISK} --rw=randwrite --size=32M --iodepth=16 --time_based "
                      f"--runtime={seconds + 20} --verify_backlog=256 >/tmp/fio.log 2>&1 || "
                      "{ tail -20 /tmp/fio.log; dmesg | tail -20; false; }")
         time.sleep(4)

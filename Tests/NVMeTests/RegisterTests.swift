@@ -4,7 +4,7 @@ import Testing
 @Suite struct `Controller registers` {
     private let fresh = Registers(queueSize: 1024)
 
-    @Test func `say what the controller can do`() {
+    @Test func `say what the controller can do, MQES included (4507936)`() {
         // CAP: MQES 1023 (0-based, known issue 4507936), CQR, TO 127.5 s, the NVM command set.
         #expect(fresh.read(at: 0, byteCount: 8) == 0x0000_0020_FF01_03FF)
         #expect(fresh.read(at: 4, byteCount: 4) == 0x20)

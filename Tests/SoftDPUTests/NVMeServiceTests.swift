@@ -140,7 +140,7 @@ import Testing
     // --- services that come and go ---
 
     @Test(.timeLimit(.minutes(3)), arguments: `NVMe function`.ways)
-    func `is taken over by service after service`(way: `NVMe function`.Way) async throws {
+    func `is taken over by service after service (4403289)`(way: `NVMe function`.Way) async throws {
         let stack = try await Stack(
             nvme: Stack.NVMe(functionCount: 1, doorbells: way.mode))
         let disk = try stack.ramDisk()

@@ -203,8 +203,8 @@ def make_initramfs():
 class Machine:
     """A running guest: commands go to its console, devices through QMP."""
 
-    def __init__(self, folder, sockets, memory=512, nvme=()):
-        """`sockets` become vhost-user-blk disks, `nvme` vfio-user PCI devices."""
+    def __init__(self, folder, sockets, memory=512, devices=(), reboots=False):
+        """`sockets` become vhost-user-blk disks, `devices` vfio-user PCI devices."""
         self.folder = Path(folder)
         self.qmp_path = self.folder / "qmp.sock"
         self.lines = queue.Queue()
@@ -212,7 +212,7 @@ class Machine:
         environment = dict(os.environ)
         command = ["qemu-system-x86_64"]
         reconnect = "reconnect=1"
-        if nvme:
+        if devices:
             data = STORE / "client/usr/share/qemu"
             # SeaBIOS asks for each of the 4,294,967,294 namespaces that there may be; qboot leaves
             # devices alone.
@@ -225,7 +225,7 @@ class Machine:
             "-M", "q35,memory-backend=mem", "-accel", "tcg,thread=multi",
             "-m", str(memory), "-smp", "2", "-object",
             f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nographic", "-nodefaults",
-            "-serial", "stdio", "-no-reboot", "-kernel", str(STORE / "vmlinux"), "-initrd",
+            "-serial", "stdio", "-kernel", str(STORE / "vmlinux"), "-initrd",
             str(STORE / "initramfs"), "-append",
             "console=ttyS0 panic=-1 quiet mitigations=off clocksource=hpet",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
@@ -233,10 +233,12 @@ class Machine:
             "-device", "virtio-blk-pci,drive=t,serial=tools",
             "-device", "pcie-root-port,id=slot1,chassis=1", "-device",
             "pcie-root-port,id=slot2,chassis=2"]
+        if not reboots:
+            command.append("-no-reboot")
         for index, path in enumerate(sockets):
             command += ["-chardev", f"socket,id=c{index},path={path},{reconnect}", "-device",
                         f"vhost-user-blk-pci,chardev=c{index},num-queues=2"]
-        for path in nvme:
+        for path in devices:
             command += ["-device", json.dumps({"driver": "vfio-user-pci", "socket": {
                 "type": "unix", "path": str(path)}})]
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
@@ -287,6 +289,17 @@ class Machine:
         if code != 0:
             raise AssertionError(f"guest: {line}\nrc {code}\n{output}")
         return output.strip()
+
+    def vector_count(self, device):
+        """Size of the MSI-X table in a PCI device's configuration space (PCI 3.0 section 6.8.2)."""
+        text = self.run(f"od -An -tx1 -v /sys/bus/pci/devices/{device}/config")
+        data = bytes.fromhex(text)
+        place = data[0x34]
+        while place:
+            if data[place] == 0x11:
+                return (int.from_bytes(data[place + 2:place + 4], "little") & 0x7FF) + 1
+            place = data[place + 1]
+        return 0
 
     def qmp(self, *calls):
         """Sends QMP commands one after another; an error fails."""
