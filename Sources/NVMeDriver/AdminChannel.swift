@@ -19,7 +19,7 @@ struct AdminRequest {
     }
 }
 
-/// The admin queue (NVMe Base 2.0 §3.3): one command at a time, and events that stay open beside it.
+/// The admin queue (NVMe Base 2.0 §3.3): one command at a time, and events that stay open beside.
 final class AdminChannel {
     static let entryCount = 64
     /// Asynchronous Event Requests at a time, and where their identifiers begin.
