@@ -29,6 +29,12 @@ final class AdminPoller: Poller {
     var wakeTime: Ticks? { watch.wakeTime }
     var isWaiting: Bool { watch.isLooking }
 
+    func look(now: Ticks) -> Bool {
+        if queue.hasNews() { return true }
+        watch.rest()
+        return false
+    }
+
     func poll(now: Ticks) -> Int {
         let done = queue.poll(now: now)
         while let command = queue.next() { onCommand(command) }

@@ -33,6 +33,13 @@ final class IOPoller: Poller {
         return min(look, queue.wakeTime ?? look)
     }
 
+    func look(now: Ticks) -> Bool {
+        if let due = queue.wakeTime, due <= now { return true }
+        if queue.hasNews() { return true }
+        watch.rest()
+        return false
+    }
+
     func poll(now: Ticks) -> Int {
         let done = queue.poll(now: now)
         if done > 0 { watch.foundWork() }

@@ -257,6 +257,13 @@ public struct AdminQueue: ~Copyable {
         }
     }
 
+    /// As `IOQueue.hasNews`; commands that the control plane has are none.
+    public func hasNews() -> Bool {
+        phase != .running || memory.isDead || isParked || replay?.isEmpty == false || !ready.isEmpty
+            || freeSlots.freeCount == 0 || completion.knownRoom(reserved: outstanding) <= 0
+            || submission.hasNews
+    }
+
     /// Tells the driver that MMIO writes are a waste.
     public mutating func disableDoorbellEvents() {
         guard phase.answers else { return }

@@ -53,6 +53,18 @@ extension IOQueue {
         return !stage.queue.isEmpty || stage.isExclusive && outstanding == 2
     }
 
+    /// Whether a queue that was left alone has anything to do, or wants a turn to find out. Cheaper
+    /// than a turn: a load for each submission queue.
+    public func hasNews() -> Bool {
+        if phase != .running || outstanding > 0 || memory.isDead || completion.isParked
+            || completion.knownRoom(reserved: 0) <= 0 || replay?.isEmpty == false
+        {
+            return true
+        }
+        for index in 0..<submissions.count where submissions[index].hasNews { return true }
+        return false
+    }
+
     private mutating func hasWork() throws(QueueFault) -> Bool {
         try completion.readHead(quietly: true)
         if freeSlots.freeCount == 0 || completion.knownRoom(reserved: outstanding) <= 0 {

@@ -133,7 +133,7 @@ public struct IOQueue: ~Copyable {
     public var isParked: Bool { completion.isParked }
 
     /// When polling is useful without an event (rate limits, delays).
-    public var wakeTime: Ticks? { namespaces.wakeTime }
+    public var wakeTime: Ticks? { outstanding == 0 ? nil : namespaces.wakeTime }
 
     // --- one turn ---
 

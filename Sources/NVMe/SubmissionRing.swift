@@ -71,6 +71,9 @@ struct SubmissionRing: BitwiseCopyable {
         return try readTail()
     }
 
+    /// Whether the doorbell stands elsewhere than the ring's head.
+    var hasNews: Bool { tail.map { $0.load() != head } ?? true }
+
     /// Reads the doorbell again.
     /// - Returns: whether there is an entry to take.
     @inline(__always)

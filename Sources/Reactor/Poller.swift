@@ -18,8 +18,16 @@ public protocol Poller: AnyObject {
     /// When to poll again without an event; nil when only an event matters.
     var wakeTime: Ticks? { get }
 
+    /// At its time: whether a turn is worth while. False leaves it alone until its next time, which
+    /// then lies ahead. Costs a few loads.
+    func look(now: Ticks) -> Bool
+
     /// The eventfd that says there is new work; nil when there is none.
     var kickDescriptor: Int32? { get }
+}
+
+extension Poller {
+    public func look(now: Ticks) -> Bool { true }
 }
 
 /// Whether a poller can be left alone.

@@ -107,7 +107,12 @@ struct PollerTable {
     mutating func wakeTimed(now: Ticks) -> Ticks? {
         var nearest: Ticks?
         for index in entries.indices where entries[index].standing != .hot {
-            guard let time = entries[index].poller.wakeTime else { continue }
+            guard var time = entries[index].poller.wakeTime else { continue }
+            if time <= now, !entries[index].poller.look(now: now),
+                let next = entries[index].poller.wakeTime
+            {
+                time = next
+            }
             if time <= now {
                 heat(index, now: now)
                 entries[index].isLooking = true

@@ -226,4 +226,22 @@ import Testing
             #expect(bench.queue.counters.reading.errors == 1)
         }
     }
+
+    @Test func `a queue that is left alone has news once a doorbell has moved`() throws {
+        let bench = try QueueBench()
+        func rests() -> Bool { bench.queue.enableDoorbellEvents() }
+        func hasNews() -> Bool { bench.queue.hasNews() }
+        #expect(rests())
+        #expect(!hasNews())
+        bench.push(bench.command(NVME_NVM_READ))
+        #expect(!hasNews())
+        bench.ring()
+        #expect(hasNews())
+        bench.poll()
+        _ = bench.drainAnswers()
+        #expect(rests())
+        #expect(!hasNews())
+        bench.queue.drain()
+        #expect(hasNews())
+    }
 }
