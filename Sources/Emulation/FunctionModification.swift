@@ -30,9 +30,9 @@ enum FunctionModification {
                 throw ControllerError(
                     ErrorNumber.notSupported,
                     "\(parameter): function \(vuid) is a static PF with "
-                        + "\(function.identity.vectorCount) vectors, which are part of its firmware "
-                        + "configuration; for other queues destroy the controller and create it "
-                        + "again")
+                        + "\(function.identity.vectorCount) vectors, which are part of its "
+                        + "firmware configuration; for other queues destroy the controller and "
+                        + "create it again")
             }
             guard state == .powerOff else {
                 let prefix = function.identity.kind == .nvme ? "nvme" : "virtio_blk"

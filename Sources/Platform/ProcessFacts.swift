@@ -24,7 +24,7 @@ public enum ProcessFacts {
         return limit.rlim_cur == ~0 ? nil : UInt64(limit.rlim_cur)
     }
 
-    /// Lets the process have as many descriptors as the system allows it: hundreds of functions have
+    /// Lets the process have as many descriptors as the system allows: hundreds of functions have
     /// a dozen each, and a login's first limit is 1,024 (RLIMIT_NOFILE).
     /// - Returns: how many that is.
     @discardableResult
