@@ -101,7 +101,7 @@ import Testing
     }
 
     @Test func `find a journal that forgets`() throws {
-        try finds("commands wait") {
+        try finds("") {
             $0.crashes = true
             $0.losesJournal = true
         }

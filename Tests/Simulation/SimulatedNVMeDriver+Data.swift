@@ -77,7 +77,7 @@ extension SimulatedNVMeDriver {
     /// The PRP list: at times at the end of a page, so that it goes on in another one.
     private func placeEntries(_ placement: inout Placement) -> Bool {
         let entries = placement.pages.dropFirst().map(address)
-        guard random.oneIn(2), let next = takeTable({ $0 % 2 == 0 }) else {
+        guard entries.count > 2, random.oneIn(2), let next = takeTable({ $0 % 2 == 0 }) else {
             guard let number = takeTable() else { return false }
             placement.tables = [number]
             placement.pointer.second = tableAddress(number)

@@ -30,6 +30,8 @@ final class SimulatedIOQueue {
     /// Kept, so that they can be brought to their end after a crash.
     private(set) var channels: [BlockChannel] = []
     private var standing = Standing.hot(idleTurns: 0)
+    /// Turns in a row that found nothing.
+    private var idleTurns = 0
     private let function: SimulatedFunction
     /// Queues whose doorbells wake it.
     var watched: [UInt16]
@@ -54,7 +56,7 @@ final class SimulatedIOQueue {
     private var isCalled: Bool { function.isMapped || watched.contains { function.kicks[Int($0)] } }
 
     var isAtRest: Bool {
-        standing.isAsleep && queue.wakeTime == nil
+        (function.isMapped ? idleTurns > 20 : standing.isAsleep) && queue.wakeTime == nil
             && !watched.contains { function.kicks[Int($0)] }
     }
 
@@ -66,6 +68,7 @@ final class SimulatedIOQueue {
             heat()
         }
         let done = queue.poll(now: now)
+        idleTurns = done > 0 ? 0 : idleTurns + 1
         if let next = standing.after(done: done) {
             standing = next
         } else {
@@ -83,6 +86,8 @@ final class SimulatedAdminQueue {
     var queue: AdminQueue
     let run: Int
     private var standing = Standing.hot(idleTurns: 0)
+    /// Turns in a row that found nothing.
+    private var idleTurns = 0
     private let function: SimulatedFunction
 
     init(_ queue: consuming AdminQueue, run: Int, _ function: SimulatedFunction) {
@@ -96,7 +101,9 @@ final class SimulatedAdminQueue {
         standing = .hot(idleTurns: 0)
     }
 
-    var isAtRest: Bool { standing.isAsleep && !function.kicks[0] }
+    var isAtRest: Bool {
+        (function.isMapped ? idleTurns > 20 : standing.isAsleep) && !function.kicks[0]
+    }
 
     func turn(now: Ticks, onCommand: (AdminCommand) -> Void) {
         if standing.isAsleep {
@@ -105,6 +112,7 @@ final class SimulatedAdminQueue {
             heat()
         }
         let done = queue.poll(now: now)
+        idleTurns = done > 0 ? 0 : idleTurns + 1
         while let command = queue.next() { onCommand(command) }
         if let next = standing.after(done: done) {
             standing = next
