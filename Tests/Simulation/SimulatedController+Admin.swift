@@ -60,6 +60,7 @@ extension SimulatedController {
     // --- queues ---
 
     private func create(_ id: UInt16, _ record: QueueRecord) -> NVMeStatus {
+        if let memory { doorbell(id, isHead: true).clear(in: memory) }
         journal.createCompletionQueue(id, record)
         do {
             queues[id] = try startQueue(id, record, submissions: [])
@@ -73,6 +74,7 @@ extension SimulatedController {
 
     private func createSubmission(_ id: UInt16, _ record: QueueRecord) -> NVMeStatus {
         guard let queue = queues[record.completionQueue] else { return .invalidCompletionQueue }
+        if let memory { doorbell(id, isHead: false).clear(in: memory) }
         journal.createSubmissionQueue(id, record)
         do {
             try queue.queue.add(setup(id, record))
