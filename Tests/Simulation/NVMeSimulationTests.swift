@@ -35,6 +35,30 @@ import Testing
     }
 
     @Test(arguments: Seed.sample(World.share(10)))
+    func `loses nothing when it dies before the first completion of wrapped rings, spdk 3766`(
+        seed: Seed
+    ) throws {
+        var options = NVMeWorld.Options()
+        options.deletesQueues = true
+        let world = try NVMeWorld(seed, options)
+        try world.runToDeath(commands: 120)
+        #expect(world.driver.violations.isEmpty, "\(seed): \(world.driver.violations)")
+    }
+
+    @Test(arguments: Seed.sample(World.share(10)))
+    func `wakes up for whoever rings and then waits, 3809646`(seed: Seed) throws {
+        try run(seed) { $0.usesShadow = true }
+    }
+
+    @Test(arguments: Seed.sample(World.share(10)))
+    func `makes progress with tiny queues that are always full, 4436211`(seed: Seed) throws {
+        try run(seed, commands: 300) {
+            $0.isSaturated = true
+            $0.crashes = seed.start % 2 == 0
+        }
+    }
+
+    @Test(arguments: Seed.sample(World.share(10)))
     func `goes on after any number of suspends and resumes, 4457230`(seed: Seed) throws {
         try run(seed) { $0.suspends = true }
     }

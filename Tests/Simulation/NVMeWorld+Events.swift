@@ -9,7 +9,7 @@ import StoreProbe
 extension NVMeWorld {
     /// Something that may happen at any time.
     func disturb() throws {
-        switch random.pick(0...13) {
+        switch random.pick(0...14) {
         case 0: for index in function.kicks.indices { function.kicks[index] = true }
         case 1: function.lines[random.pick(0...2)].isPending = true
         case 2 where options.resets && random.oneIn(3): reset()
@@ -19,7 +19,8 @@ extension NVMeWorld {
         case 10 where options.exchangesMemory: exchangeMemory()
         case 11 where options.deletesQueues: driver.deleteOne()
         case 12 where options.aborts && driver.life == .running: driver.abortOne()
-        case 13 where driver.life == .running && !driver.admin.values.contains {
+        case 13: driver.moveDoorbells()
+        case 14 where driver.life == .running && !driver.admin.values.contains {
             $0.byteCount > 0
         }:
             driver.identify()
@@ -95,6 +96,11 @@ extension NVMeWorld {
     /// storage ends what it has begun (the predecessor rule); a successor adopts what is left.
     private func crash() throws {
         if store_probe_is_available(), !random.oneIn(4) { dieInTurn() }
+        try replaceController()
+    }
+
+    /// What storage has begun ends; a successor takes over.
+    func replaceController() throws {
         controller.bury(now: now)
         let old = controller
         let driver = driver
@@ -105,7 +111,17 @@ extension NVMeWorld {
             driver.complain($0)
         }
         old.abandon()
-        for namespace in namespaces where namespace.isChanging { follow(namespace) }
+        // The operator asks again, when the successor has taken up its driver.
+        for namespace in namespaces where namespace.isChanging {
+            let successor = controller
+            controller.perform { [unowned self, unowned successor] in
+                successor.perform { [unowned self] in
+                    follow(namespace)
+                    return true
+                }
+                return true
+            }
+        }
         if driver.isSpacePartial { restoreMemory() }
     }
 

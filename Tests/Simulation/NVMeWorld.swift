@@ -17,6 +17,8 @@ final class NVMeWorld {
         var deletesQueues = false
         var aborts = false
         var usesShadow: Bool?
+        /// Queues of two to four entries, and a driver that always has more.
+        var isSaturated = false
         var plant: ChaosBackend.Plant?
         var losesDoorbells = false
         var losesInterrupts = false
@@ -64,7 +66,7 @@ final class NVMeWorld {
         let shape = SimulatedNVMeDriver.Shape(
             usesShadow: options.usesShadow ?? random.oneIn(2),
             toleratesFailures: options.failsRequests, completionQueues: random.pick(1...2),
-            submissionQueues: random.pick(1...4))
+            submissionQueues: random.pick(1...4), hasTinyQueues: options.isSaturated)
         let driver = SimulatedNVMeDriver(
             shape, function, space, made, random: Seed(random.next()))
         self.driver = driver
@@ -102,12 +104,34 @@ final class NVMeWorld {
         while driver.submitted < commands && driver.violations.isEmpty {
             try step()
             steps += 1
-            if steps > 400 * commands + 8000 { return complain("no progress: \(driver.life)") }
+            if steps > 400 * commands + 8000 { return complain("no progress: \(driver.life), \(controller.condition)") }
         }
         try settle()
     }
 
+    /// As `run`, but ends with two deaths in a row after commands were taken and before one is
+    /// answered.
+    func runToDeath(commands: Int) throws {
+        defer { controller.bury(now: now) }
+        for _ in 0..<400 * commands where driver.submitted < commands { try step() }
+        for _ in 0..<400 where driver.life != .running || !driver.running.isEmpty {
+            stepDriver(spontaneously: true)
+            controller.turn(now: now, steps: 4)
+            skip()
+        }
+        for _ in 0..<4 { submit(8) }
+        for id in controller.queueIDs {
+            controller.queues[id]?.heat()
+            controller.queues[id]?.turn(now: now)
+        }
+        try replaceController()
+        controller.turn(now: now, steps: 4)
+        try replaceController()
+        try settle()
+    }
+
     private func step() throws {
+        if options.isSaturated { submit(8) }
         switch random.pick(0...9) {
         case 0...2: submit(random.pick(1...8))
         case 3...6: turn()

@@ -154,6 +154,13 @@ final class SimulatedController {
             && admin?.isAtRest != false && queues.values.allSatisfy(\.isAtRest)
     }
 
+    /// For a violation's text.
+    var condition: String {
+        "\(steps.count) steps, \(operations.count) operations, follows \(followed) of "
+            + "\(function.generation), suspended \(isSuspended), "
+            + queueIDs.map { "\($0): \(queues[$0]?.queue.outstanding ?? 0)" }.joined(separator: " ")
+    }
+
     /// Nobody polls it any more: what its storage has begun comes to its end.
     func bury(now: Ticks) {
         var time = now

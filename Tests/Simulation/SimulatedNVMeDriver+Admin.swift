@@ -130,7 +130,8 @@ extension SimulatedNVMeDriver {
             $0.cdw11 = 3 << 16 | 3
         }) { [unowned self] in
             planQueues()
-            if shape.usesShadow && random.oneIn(2) {
+            movesLate = random.oneIn(3)
+            if shape.usesShadow && !movesLate && random.oneIn(2) {
                 useShadow { [unowned self] in createNext() }
             } else {
                 createNext()
@@ -143,7 +144,10 @@ extension SimulatedNVMeDriver {
         for id in 1...UInt16(shape.submissionQueues) { submissions.append(planSubmission(id)) }
     }
 
-    private func planSize() -> Int { random.oneIn(2) ? random.pick(2...6) : random.pick(2...64) }
+    private func planSize() -> Int {
+        if shape.hasTinyQueues { return random.pick(2...4) }
+        return random.oneIn(2) ? random.pick(2...6) : random.pick(2...64)
+    }
 
     private func planCompletion(_ id: UInt16) -> CompletionQueue {
         CompletionQueue(
@@ -168,14 +172,22 @@ extension SimulatedNVMeDriver {
         }
     }
 
+    /// Moves the doorbells of queues that have been in use, while nothing is under way.
+    func moveDoorbells() {
+        guard shape.usesShadow, !hasShadow, life == .running, running.isEmpty else { return }
+        life = .settingUp
+        movesLate = false
+        useShadow { [unowned self] in createNext() }
+    }
+
     /// Creates the queues that are not there, completion queues first; then I/O may begin.
     func createNext() {
         if let index = completions.firstIndex(where: { !$0.isLive }) { return create(index) }
         if let index = submissions.firstIndex(where: { !$0.isLive }) {
             return createSubmission(index)
         }
-        if shape.usesShadow && !hasShadow {
-            // I/O has not begun, or has stopped.
+        if shape.usesShadow && !hasShadow && !movesLate {
+            // I/O has not begun.
             return useShadow { [unowned self] in createNext() }
         }
         if life == .running { return }

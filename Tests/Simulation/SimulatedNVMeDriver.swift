@@ -14,6 +14,7 @@ final class SimulatedNVMeDriver {
         var toleratesFailures: Bool
         var completionQueues: Int
         var submissionQueues: Int
+        var hasTinyQueues = false
     }
 
     enum Life: Equatable {
@@ -81,6 +82,8 @@ final class SimulatedNVMeDriver {
     var nextCommand: UInt16
     var nextStamp: UInt64 = 1
     var hasShadow = false
+    /// Doorbells go to host memory some time after I/O has begun.
+    var movesLate = false
     /// Part of host memory is not granted just now, or a controller has yet to follow.
     var isSpacePartial = false
     /// Namespaces have changed, and the driver has not read of it.
