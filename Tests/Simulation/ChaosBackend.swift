@@ -108,6 +108,7 @@ final class ChaosChannel: BackendChannel {
     func poll(into completions: inout CompletionBatch, now: Ticks) {
         if store_probe_has_cut() { return }
         backend.onPoll()
+        if let time = retryTime, time <= now { retryTime = nil }
         if !backend.temper.keepsOrder { entries.shuffle(using: &backend.random) }
         var kept: [Entry] = []
         for var entry in entries {

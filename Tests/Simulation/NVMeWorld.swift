@@ -198,7 +198,7 @@ final class NVMeWorld {
             if isQuiet, controller.isAtRest { return checkRest() }
             skip()
         }
-        if driver.violations.isEmpty { complain("never comes to rest: \(driver.life)") }
+        if driver.violations.isEmpty { complain("never comes to rest: \(driver.life), \(controller.condition)") }
     }
 
     private func checkRest() {
