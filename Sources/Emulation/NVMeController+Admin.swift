@@ -42,8 +42,9 @@ extension NVMeController {
         case .abort(let queue, let command):
             result = await abort(queue, command, on: admin) ? 0 : 1
         case .useShadowDoorbells:
-            storeRecord()
+            // Their values are there when a successor looks for them there.
             await moveDoorbells()
+            storeRecord()
         }
         await admin.complete(slot, status, result: result)
     }

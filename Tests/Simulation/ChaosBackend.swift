@@ -81,7 +81,8 @@ final class ChaosChannel: BackendChannel {
         if store_probe_has_cut() {
             // The submitter is dead: nothing is begun for it.
             for index in range {
-                entries.append(Entry(request: batch[index], due: now, fails: false, isApplied: true))
+                entries.append(
+                    Entry(request: batch[index], due: now, fails: false, isApplied: true))
             }
             return range.count
         }

@@ -20,9 +20,11 @@ extension NVMeWorld {
         case 11 where options.deletesQueues: driver.deleteOne()
         case 12 where options.aborts && driver.life == .running: driver.abortOne()
         case 13: driver.moveDoorbells()
-        case 14 where driver.life == .running && !driver.admin.values.contains {
-            $0.byteCount > 0
-        }:
+        case 14
+        where driver.life == .running
+            && !driver.admin.values.contains {
+                $0.byteCount > 0
+            }:
             driver.identify()
         default: break
         }
@@ -48,7 +50,9 @@ extension NVMeWorld {
     // --- namespaces ---
 
     private func changeNamespace() {
-        guard let namespace = namespaces.randomElement(using: &random), !namespace.isChanging
+        // What changes before a successor has taken up its driver is not told (NVMeController).
+        guard controller.followed > 0, let namespace = namespaces.randomElement(using: &random),
+            !namespace.isChanging
         else { return }
         follow(namespace)
     }

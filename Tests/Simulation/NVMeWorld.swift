@@ -104,7 +104,9 @@ final class NVMeWorld {
         while driver.submitted < commands && driver.violations.isEmpty {
             try step()
             steps += 1
-            if steps > 400 * commands + 8000 { return complain("no progress: \(driver.life), \(controller.condition)") }
+            if steps > 400 * commands + 8000 {
+                return complain("no progress: \(driver.life), \(controller.condition)")
+            }
         }
         try settle()
     }
@@ -166,7 +168,9 @@ final class NVMeWorld {
         let granted = isWatched ? driver.granted() : []
         if isWatched { space.remember() }
         controller.turn(now: now, steps: random.pick(0...4))
-        if isWatched, !space.isUntouched(except: granted) { complain("wrote outside granted memory") }
+        if isWatched, !space.isUntouched(except: granted) {
+            complain("wrote outside granted memory")
+        }
     }
 
     /// The reset is acknowledged: nothing may be written any more.
@@ -198,7 +202,9 @@ final class NVMeWorld {
             if isQuiet, controller.isAtRest { return checkRest() }
             skip()
         }
-        if driver.violations.isEmpty { complain("never comes to rest: \(driver.life), \(controller.condition)") }
+        if driver.violations.isEmpty {
+            complain("never comes to rest: \(driver.life), \(controller.condition)")
+        }
     }
 
     private func checkRest() {

@@ -6,7 +6,11 @@ import Seeds
 /// Bringing a controller up and down, and its admin commands.
 extension SimulatedNVMeDriver {
     struct AdminRequest {
-        enum Kind { case setUp, shadow, event, log, abort(Request.Key), delete, other }
+        enum Kind {
+            case setUp, shadow, event, log
+            case abort(Request.Key)
+            case delete, other
+        }
         let kind: Kind
         var isEvent: Bool { if case .event = kind { true } else { false } }
         var isShadow: Bool { if case .shadow = kind { true } else { false } }
@@ -103,7 +107,8 @@ extension SimulatedNVMeDriver {
 
     /// As `send`, for what has to succeed.
     private func demand(
-        _ opcode: Int, _ kind: AdminRequest.Kind = .setUp, _ change: @escaping (inout nvme_sqe) -> Void,
+        _ opcode: Int, _ kind: AdminRequest.Kind = .setUp,
+        _ change: @escaping (inout nvme_sqe) -> Void,
         then: @escaping () -> Void
     ) {
         send(opcode, kind, change) { [unowned self] _, status in
@@ -125,10 +130,13 @@ extension SimulatedNVMeDriver {
     // --- bring-up ---
 
     private func setUp() {
-        demand(NVME_ADMIN_SET_FEATURES, .setUp, {
-            $0.cdw10 = UInt32(NVME_FEATURE_NUMBER_OF_QUEUES)
-            $0.cdw11 = 3 << 16 | 3
-        }) { [unowned self] in
+        demand(
+            NVME_ADMIN_SET_FEATURES, .setUp,
+            {
+                $0.cdw10 = UInt32(NVME_FEATURE_NUMBER_OF_QUEUES)
+                $0.cdw11 = 3 << 16 | 3
+            }
+        ) { [unowned self] in
             planQueues()
             movesLate = random.oneIn(3)
             if shape.usesShadow && !movesLate && random.oneIn(2) {
@@ -163,10 +171,13 @@ extension SimulatedNVMeDriver {
     private func useShadow(then: @escaping () -> Void) {
         page(Layout.shadow).segment.fill(with: 0)
         page(Layout.events).segment.fill(with: 0)
-        demand(NVME_ADMIN_DOORBELL_BUFFER_CONFIG, .shadow, {
-            $0.prp1 = Layout.address(Layout.shadow)
-            $0.prp2 = Layout.address(Layout.events)
-        }) { [unowned self] in
+        demand(
+            NVME_ADMIN_DOORBELL_BUFFER_CONFIG, .shadow,
+            {
+                $0.prp1 = Layout.address(Layout.shadow)
+                $0.prp2 = Layout.address(Layout.events)
+            }
+        ) { [unowned self] in
             hasShadow = true
             then()
         }
@@ -194,21 +205,27 @@ extension SimulatedNVMeDriver {
         life = .running
         if hasAskedForEvents { return }
         hasAskedForEvents = true
-        send(NVME_ADMIN_SET_FEATURES, .other, {
-            $0.cdw10 = UInt32(NVME_FEATURE_ASYNC_EVENTS)
-            $0.cdw11 = UInt32(NVME_OAES_NAMESPACE_ATTRIBUTE)
-        }) { [unowned self] _, _ in askForEvent() }
+        send(
+            NVME_ADMIN_SET_FEATURES, .other,
+            {
+                $0.cdw10 = UInt32(NVME_FEATURE_ASYNC_EVENTS)
+                $0.cdw11 = UInt32(NVME_OAES_NAMESPACE_ATTRIBUTE)
+            }
+        ) { [unowned self] _, _ in askForEvent() }
     }
 
     private func create(_ index: Int) {
         let queue = completions[index]
         page(Layout.completionPage(queue.id)).segment.fill(with: 0)
         clearShadow(2 * Int(queue.id) + 1)
-        demand(NVME_ADMIN_CREATE_CQ, .setUp, {
-            $0.prp1 = Layout.address(Layout.completionPage(queue.id))
-            $0.cdw10 = UInt32(queue.size - 1) << 16 | UInt32(queue.id)
-            $0.cdw11 = UInt32(queue.vector) << 16 | (queue.hasInterrupt ? 2 : 0) | 1
-        }) { [unowned self] in
+        demand(
+            NVME_ADMIN_CREATE_CQ, .setUp,
+            {
+                $0.prp1 = Layout.address(Layout.completionPage(queue.id))
+                $0.cdw10 = UInt32(queue.size - 1) << 16 | UInt32(queue.id)
+                $0.cdw11 = UInt32(queue.vector) << 16 | (queue.hasInterrupt ? 2 : 0) | 1
+            }
+        ) { [unowned self] in
             completions[index].isLive = true
             createNext()
         }
@@ -217,11 +234,14 @@ extension SimulatedNVMeDriver {
     private func createSubmission(_ index: Int) {
         let queue = submissions[index]
         clearShadow(2 * Int(queue.id))
-        demand(NVME_ADMIN_CREATE_SQ, .setUp, {
-            $0.prp1 = Layout.address(Layout.submissionPage(queue.id))
-            $0.cdw10 = UInt32(queue.size - 1) << 16 | UInt32(queue.id)
-            $0.cdw11 = UInt32(queue.completion) << 16 | 1
-        }) { [unowned self] in
+        demand(
+            NVME_ADMIN_CREATE_SQ, .setUp,
+            {
+                $0.prp1 = Layout.address(Layout.submissionPage(queue.id))
+                $0.cdw10 = UInt32(queue.size - 1) << 16 | UInt32(queue.id)
+                $0.cdw11 = UInt32(queue.completion) << 16 | 1
+            }
+        ) { [unowned self] in
             submissions[index].isLive = true
             createNext()
         }
@@ -247,9 +267,12 @@ extension SimulatedNVMeDriver {
     }
 
     private func readLog() {
-        send(NVME_ADMIN_GET_LOG_PAGE, .log, byteCount: 4096, {
-            $0.cdw10 = UInt32(NVME_LOG_CHANGED_NAMESPACES) | 1023 << 16
-        }) { [unowned self] _, status in
+        send(
+            NVME_ADMIN_GET_LOG_PAGE, .log, byteCount: 4096,
+            {
+                $0.cdw10 = UInt32(NVME_LOG_CHANGED_NAMESPACES) | 1023 << 16
+            }
+        ) { [unowned self] _, status in
             changesToRead = 0
             let isExpected = status == .success || isSpacePartial && status == .dataTransferError
             if !isExpected { complain("log page: status \(status.rawValue)") }
@@ -268,9 +291,12 @@ extension SimulatedNVMeDriver {
     func abortOne() {
         guard let key = running.keys.sorted().randomElement(using: &random) else { return }
         running[key]?.allowed.insert(.abortRequested)
-        send(NVME_ADMIN_ABORT, .abort(key), {
-            $0.cdw10 = UInt32(key.command) << 16 | UInt32(key.queue)
-        }) { [unowned self] cqe, status in
+        send(
+            NVME_ADMIN_ABORT, .abort(key),
+            {
+                $0.cdw10 = UInt32(key.command) << 16 | UInt32(key.queue)
+            }
+        ) { [unowned self] cqe, status in
             if status != .success { complain("abort: status \(status.rawValue)") }
             // Found: nothing else can come.
             if cqe.result & 1 == 0 { running[key]?.allowed = [.abortRequested] }

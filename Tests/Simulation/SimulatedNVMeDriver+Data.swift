@@ -170,7 +170,8 @@ extension SimulatedNVMeDriver {
         case .deallocate:
             for range in request.blocks {
                 let record = nvme_dsm_range(
-                    attributes: 0, block_count: UInt32(range.count), block: UInt64(range.lowerBound))
+                    attributes: 0, block_count: UInt32(range.count), block: UInt64(range.lowerBound)
+                )
                 bytes += ByteLayout.bytes(of: record)
             }
         default: return

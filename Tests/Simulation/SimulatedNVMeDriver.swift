@@ -210,7 +210,9 @@ final class SimulatedNVMeDriver {
     }
 
     /// Whether a completion waits.
-    var hasAnswers: Bool { completions.indices.contains { completions[$0].isLive && next($0) != nil } }
+    var hasAnswers: Bool {
+        completions.indices.contains { completions[$0].isLive && next($0) != nil }
+    }
 
     private func take(_ cqe: nvme_cqe, from index: Int) {
         let status = NVMeStatus(rawValue: cqe.status >> 1)
