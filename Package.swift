@@ -115,9 +115,11 @@ let package = Package(
         command("fuzz_vhost_user", ["Platform", "Hardware", "VhostUser"]),
         command("fuzz_rings", ["Platform", "Memory", "Bdev", "VirtioBlk"]),
         command("fuzz_nvme", ["Platform", "Memory", "Bdev", "NVMe"]),
+        command("fuzz_nvme_admin", ["CWire", "Platform", "Memory", "NVMe"]),
         command("fuzz_vfio_user", ["Platform", "Memory", "Hardware", "VFIOUser"]),
         // tests
         .target(name: "MallocProbe"),
+        .target(name: "StoreProbe"),
         .target(
             name: "Seeds", dependencies: ["Platform"], path: "Tests/Seeds", swiftSettings: strict),
         tests("PlatformTests", ["Platform"]),
@@ -157,7 +159,7 @@ let package = Package(
             "Simulation",
             [
                 "CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver",
-                "NVMe", "NVMeDriver", "Seeds",
+                "NVMe", "NVMeDriver", "Seeds", "StoreProbe",
             ]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe", "Seeds"]),
         tests("JSONRPCTests", ["JSONRPC", "Platform", "Seeds"] + nio),

@@ -42,8 +42,9 @@ extension NVMeController {
         case .abort(let queue, let command):
             result = await abort(queue, command, on: admin) ? 0 : 1
         case .useShadowDoorbells:
-            storeRecord()
+            // Their values are there when a successor looks for them there.
             await moveDoorbells()
+            storeRecord()
         }
         await admin.complete(slot, status, result: result)
     }
@@ -51,6 +52,7 @@ extension NVMeController {
     // --- queues ---
 
     private func create(_ id: UInt16, _ record: QueueRecord) async -> NVMeStatus {
+        if let memory = hostMemory?.memory { head(of: id).clear(in: memory) }
         journal.createCompletionQueue(id, record)
         do {
             queues[id] = try await startQueue(id, record, submissions: [:])
@@ -66,6 +68,7 @@ extension NVMeController {
 
     private func createSubmission(_ id: UInt16, _ record: QueueRecord) async -> NVMeStatus {
         guard let queue = queues[record.completionQueue] else { return .invalidCompletionQueue }
+        if let memory = hostMemory?.memory { tail(of: id).clear(in: memory) }
         journal.createSubmissionQueue(id, record)
         do {
             try await queue.add(setup(id, record), kick: port.kicks[Int(id)])

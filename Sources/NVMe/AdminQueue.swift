@@ -25,8 +25,17 @@ public struct AdminQueue: ~Copyable {
     private var ready: BoundedQueue<UInt32>
     private let segments = SegmentArena(capacity: AdminQueue.segmentLimit)
     private var replay: SlotReplay?
+    /// Ends of commands that came while the ring was not there.
+    private var held: [HeldEnd] = []
     private var turn = QueueCounters.Reading()
     public internal(set) var phase = IOQueue.Phase.running
+
+    private struct HeldEnd {
+        let slot: Int
+        let status: NVMeStatus
+        let result: UInt32
+        let data: [UInt8]?
+    }
 
     /// - Parameter journal: of the function; a journal that is in use is taken over.
     public init(
@@ -77,6 +86,7 @@ public struct AdminQueue: ~Copyable {
             do { try fetch() } catch { fail(error) }
         }
         if memory.isDead { fail(.memoryGone) }
+        if !held.isEmpty, !completion.isParked { postHeld() }
         if phase.answers, turn.completed > 0, isInterruptEnabled, !interrupt.raise() {
             fail(.interruptBlocked)
         }
@@ -122,7 +132,13 @@ public struct AdminQueue: ~Copyable {
             isReplay: again != nil)
     }
 
-    /// Posts the end of a command. The driver is interrupted at the next poll.
+    private mutating func postHeld() {
+        let due = held
+        held = []
+        for end in due { complete(end.slot, end.status, result: end.result, data: end.data) }
+    }
+
+    /// Posts the end of a command, or keeps it until the ring is back. The driver is interrupted at the next poll.
     /// - Parameter data: goes where the command's PRP entries say; when it cannot, that becomes the
     ///   command's status.
     public mutating func complete(
@@ -130,6 +146,10 @@ public struct AdminQueue: ~Copyable {
     ) {
         let number = UInt32(slot)
         precondition(freeSlots.isTaken(number), "the command is not open")
+        if phase.answers, completion.isParked {
+            held.append(HeldEnd(slot: slot, status: status, result: result, data: data))
+            return
+        }
         if phase.answers {
             var status = status
             if let data, status == .success {
@@ -213,6 +233,8 @@ public struct AdminQueue: ~Copyable {
     private mutating func dropWork() {
         while let slot = replay?.next() { freeSlots.giveBack(slot) }
         while let slot = ready.pop() { freeSlots.giveBack(slot) }
+        for end in held { freeSlots.giveBack(UInt32(end.slot)) }
+        held = []
     }
 
     // --- memory and doorbells ---
@@ -239,6 +261,7 @@ public struct AdminQueue: ~Copyable {
             return false
         }
         if turn.completed > 0 || replay?.isEmpty == false || !ready.isEmpty { return false }
+        if !held.isEmpty, !completion.isParked { return false }
         if isParked { return true }
         submission.askForTail()
         completion.askForHead()

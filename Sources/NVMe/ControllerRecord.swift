@@ -48,7 +48,8 @@ extension ControllerModel {
         if values != 0 {
             shadowDoorbells = ShadowDoorbells(values: values, eventIndexes: eventIndexes)
         }
-        events.changedNamespaces = changed.map { UInt32(truncatingIfNeeded: $0) }
+        // The predecessor may have died before it told of them; to be told twice is harmless.
+        for id in changed { namespaceChanged(UInt32(truncatingIfNeeded: id)) }
         for id in 1..<UInt16(max(1, memory.queueCount)) {
             if let queue = memory.completionQueue(id) { createdCompletionQueue(id, queue) }
             if let queue = memory.submissionQueue(id) { createdSubmissionQueue(id, queue) }

@@ -66,8 +66,14 @@ extension IOQueue {
     }
 
     private mutating func refusePair(_ pair: Stage.FusedPair, _ status: NVMeStatus) {
+        let second = unwrittenStatus(pair)
         refuse(pair.first, status)
-        refuse(pair.second, .failedFused)
+        refuse(pair.second, second)
+    }
+
+    /// How the write of a pair ends that is not tried: a predecessor may have written already.
+    private func unwrittenStatus(_ pair: Stage.FusedPair) -> NVMeStatus {
+        journal.fusedStage(pair.second) == .writing ? .commandInterrupted : .failedFused
     }
 
     /// The pair is alone.
@@ -79,7 +85,7 @@ extension IOQueue {
         // Long runs are there: nothing else is under way.
         guard let old = segments(pair.first, first, byteCount: byteCount) else {
             stage.pair = nil
-            return refuse(pair.second, .failedFused)
+            return refuse(pair.second, unwrittenStatus(pair))
         }
         guard let new = segments(pair.second, second, byteCount: byteCount) else {
             stage.pair = nil
@@ -108,6 +114,10 @@ extension IOQueue {
                 outcome == .success ? .written : .writeFailed, .success, second: outcome)
         }
         guard status == .success else {
+            // Unread, it is not known whether a predecessor has written.
+            if use.isUnsettled {
+                return endPair(.none, NVMeStatus(status, .read), second: .commandInterrupted)
+            }
             return endPair(.compareFailed, NVMeStatus(status, .read), second: .failedFused)
         }
         let found = stage.memory.part(at: 0, byteCount: use.byteCount)

@@ -78,16 +78,17 @@ extension IOQueue {
     /// Both of a pair end together, at its running request if there is one.
     private mutating func withdrawFused(_ number: UInt32, _ pair: Stage.FusedPair) -> Bool {
         if phase.answers { return false }
-        if let use = stage.current {
+        // Another command may have the area while the pair waits to be alone.
+        if let use = stage.current, use.kind == .fused {
             let place = slots[Int(number)].place
             let isOffered =
                 batch.withdraw(use.number) || batch.withdraw(use.second)
                 || namespaces.withdraw(use.number, from: place)
                 || namespaces.withdraw(use.second, from: place)
             guard isOffered else { return false }
+            stage.current = nil
         }
         stage.pair = nil
-        stage.current = nil
         finish(number == pair.first ? pair.second : pair.first, .abortRequested)
         return true
     }

@@ -9,6 +9,13 @@ public enum Doorbell: BitwiseCopyable, Sendable {
     case host(value: UInt64, eventIndex: UInt64)
 }
 
+extension Doorbell {
+    /// A queue begins at 0 when it is created (Base §5.4): what its predecessor of the same number
+    /// left must not be taken for its own. Before the queue is on record; the driver rings only
+    /// after its creation is answered.
+    public func clear(in memory: HostMemory) { DoorbellView(self, memory: memory)?.store(0) }
+}
+
 /// A submission queue as its driver created it. Plain and untrusted.
 public struct SubmissionQueueSetup: Sendable {
     public var id: UInt16

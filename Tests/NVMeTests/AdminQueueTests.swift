@@ -145,6 +145,32 @@ import Testing
         #expect(answers == [0, 1, 2, 3, 4])
     }
 
+    @Test func `an end that comes while the ring is away is posted when it is back`() throws {
+        let bench = try Bench()
+        bench.push(id: 3)
+        bench.poll()
+        let command = try #require(bench.next())
+        bench.queue.exchange(memory: HostMemory(generation: 2, regions: []))
+        bench.queue.complete(command.slot, .success, result: 9, data: [1, 2, 3, 4])
+        bench.poll()
+        #expect(bench.reap() == nil && bench.outstanding == 1)
+        bench.queue.exchange(memory: bench.memory)
+        #expect(!bench.arm())
+        bench.poll()
+        let cqe = try #require(bench.reap())
+        #expect(cqe.command_id == 3 && cqe.result == 9 && cqe.status >> 1 == 0)
+        #expect(bench.outstanding == 0 && bench.line.raised == 1)
+    }
+
+    @Test func `a doorbell begins at zero when its queue is created`() throws {
+        let bench = try Bench()
+        bench.pages.bytes.storeRelease32(5, at: 8)
+        Doorbell.page(bench.pages.bytes.part(at: 8, byteCount: 4)).clear(in: bench.memory)
+        #expect(bench.pages.bytes.loadAcquire32(at: 8) == 0)
+        // One that is not in host memory is nobody's.
+        Doorbell.host(value: 8, eventIndex: 16).clear(in: bench.memory)
+    }
+
     @Test func `open commands leave room for themselves only`() throws {
         let bench = try Bench()
         for id in 0..<7 { bench.push(id: UInt16(id)) }

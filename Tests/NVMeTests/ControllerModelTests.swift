@@ -311,9 +311,25 @@ import Testing
         #expect(new.completionQueues == [2: record])
         #expect(new.shadowDoorbells == old.shadowDoorbells)
         #expect(new.record == old.record)
+        #expect(new.nextEvent() == nil, "nobody asked")
         for length in [0, 7, 40, old.record.count - 1] {
             let isCut = new.restore(Array(old.record.prefix(length)), from: memory)
             #expect(!isCut, "\(length)")
         }
+    }
+
+    @Test func `a successor tells of namespaces that its predecessor could not tell of`() throws {
+        let mapping = try Mapping.fresh(byteCount: NVMeMemory.byteCount(queueCount: 3))
+        let memory = try NVMeMemory(adopting: mapping, queueCount: 3)
+        var old = model()
+        let wanted = UInt32(NVME_OAES_NAMESPACE_ATTRIBUTE)
+        _ = old.execute(
+            command(NVME_ADMIN_SET_FEATURES, [UInt32(NVME_FEATURE_ASYNC_EVENTS), wanted]))
+        old.namespaceChanged(2)
+        var new = model()
+        let isTaken = new.restore(old.record, from: memory)
+        _ = new.execute(command(NVME_ADMIN_ASYNC_EVENT_REQUEST))
+        let event = new.nextEvent()
+        #expect(isTaken && event?.slot == 3 && event?.result == 0x04_00_02)
     }
 }

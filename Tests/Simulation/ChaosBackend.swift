@@ -3,6 +3,7 @@ import Bounded
 import Memory
 import Platform
 import Seeds
+import StoreProbe
 
 /// Storage that does everything a device may do: takes part of a batch, ends requests late and in
 /// any order, fails some, moves data early or late. And, when told to, what none may do: the
@@ -77,6 +78,14 @@ final class ChaosChannel: BackendChannel {
     init(_ backend: ChaosBackend) { self.backend = backend }
 
     func submit(_ batch: borrowing RequestBatch, _ range: Range<Int>, now: Ticks) -> Int {
+        if store_probe_has_cut() {
+            // The submitter is dead: nothing is begun for it.
+            for index in range {
+                entries.append(
+                    Entry(request: batch[index], due: now, fails: false, isApplied: true))
+            }
+            return range.count
+        }
         retryTime = nil
         var taken = 0
         for index in range {
@@ -98,7 +107,9 @@ final class ChaosChannel: BackendChannel {
     }
 
     func poll(into completions: inout CompletionBatch, now: Ticks) {
+        if store_probe_has_cut() { return }
         backend.onPoll()
+        if let time = retryTime, time <= now { retryTime = nil }
         if !backend.temper.keepsOrder { entries.shuffle(using: &backend.random) }
         var kept: [Entry] = []
         for var entry in entries {

@@ -58,6 +58,23 @@ struct DiskModel {
         }
     }
 
+    /// The stamp that a read would find if nothing else were under way.
+    func guess(_ block: Int) -> UInt64 { blocks[block].last?.stamp ?? 0 }
+
+    /// Whether a read that began at `start` and ends now can return nothing but `stamp`.
+    func isCertain(_ stamp: UInt64, in block: Int, readSince start: Int) -> Bool {
+        blocks[block].allSatisfy {
+            $0.stamp == stamp || !DiskModel.isPossible($0, for: start, among: blocks[block])
+        }
+    }
+
+    /// A write that said that it has done nothing.
+    mutating func withdrew(_ stamp: UInt64, _ range: Range<Int>, start: Int) {
+        for block in range {
+            blocks[block].removeAll { $0.stamp == stamp && $0.start == start }
+        }
+    }
+
     private static func isPossible(
         _ version: Version, for readStart: Int, among versions: [Version]
     ) -> Bool {

@@ -69,6 +69,19 @@ final class HostSpace {
         parts(address, byteCount).flatMap { $0.bytes() }
     }
 
+    // --- tables, images ---
+
+    /// The table without the regions of these numbers.
+    func table(generation: UInt64, without lost: Set<Int>) -> HostMemory {
+        HostMemory(
+            generation: generation,
+            regions: memory.regions.enumerated().filter { !lost.contains($0.offset) }
+                .map(\.element))
+    }
+
+    /// All of it, region by region.
+    var areas: [SharedBytes] { (0..<3).map(view) }
+
     // --- canaries ---
 
     /// Remembers all of it.

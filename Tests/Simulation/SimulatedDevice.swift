@@ -2,6 +2,7 @@ import Bdev
 import Memory
 import Platform
 import Seeds
+import StoreProbe
 import VirtioBlk
 
 /// An interrupt line that remembers.
@@ -12,6 +13,8 @@ final class SimulatedLine: InterruptLine {
     var random = Seed(1)
 
     func raise() -> Bool {
+        // The dead raise nothing.
+        if store_probe_has_cut() { return true }
         if losesOneIn > 0, random.oneIn(losesOneIn) { return true }
         isPending = true
         return true

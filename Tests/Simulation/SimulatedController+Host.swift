@@ -1,0 +1,237 @@
+import Memory
+import NVMe
+import StoreProbe
+
+/// Keeping in step with the host, and what operators ask for.
+extension SimulatedController {
+    /// Makes what runs be what the function says: ends, starts, then says so.
+    func reconcile() {
+        let generation = function.generation
+        let isEnabled = function.registers.isEnabled
+        let isNew = function.epoch != epoch || !isEnabled
+        then(
+            { [unowned self] in
+                if isNew { endEpoch(isEnabled: isEnabled) }
+                return true
+            },
+            { [unowned self] in
+                if memory?.generation != function.memory.generation { remap() }
+                return true
+            },
+            { [unowned self] in
+                if function.generation != generation {
+                    // The host went on meanwhile; the newest state counts.
+                    reconcile()
+                    return true
+                }
+                if isEnabled, admin == nil, !isSuspended { startController() }
+                if admin != nil, function.registers.wantsShutdown { shutDown() }
+                then { [unowned self] in
+                    acknowledge(generation)
+                    return true
+                }
+                return true
+            })
+    }
+
+    private func acknowledge(_ generation: Int) {
+        // What the dead say is not heard.
+        if store_probe_has_cut() { return }
+        followed = generation
+        guard function.generation == generation else { return }
+        var status: UInt32 = 0
+        if function.registers.isEnabled {
+            status =
+                admin == nil ? function.registers.status & Registers.ready : Registers.ready
+            if admin != nil, function.registers.wantsShutdown {
+                status |= Registers.shutdownComplete
+            }
+        }
+        function.registers.acknowledge(status: status)
+    }
+
+    // --- reset and shutdown ---
+
+    private func endEpoch(isEnabled: Bool) {
+        let isAdoption = admin == nil && queues.isEmpty && function.registers.isReady
+        epoch = function.epoch
+        // The first state of a lease: a driver may be running.
+        if isAdoption, isEnabled { return }
+        admin?.queue.discard()
+        for id in queueIDs { queues[id]?.queue.discard() }
+        heat()
+        then(drained) { [unowned self] in
+            endQueues()
+            model.reset()
+            journal.clear()
+            storeRecord()
+            return true
+        }
+    }
+
+    private var drained: Step {
+        { [unowned self] in queues.values.allSatisfy { $0.queue.isDrained } }
+    }
+
+    /// CC.SHN: what is in flight is answered.
+    private func shutDown() {
+        for id in queueIDs { queues[id]?.queue.drain() }
+        heat()
+        then(drained)
+    }
+
+    private func remap() {
+        let new = function.memory
+        let isSmaller = memory.map { $0.regions.count > new.regions.count } ?? false
+        if isSmaller {
+            for id in queueIDs { queues[id]?.queue.drain() }
+            heat()
+        }
+        let drained = drained
+        then({ isSmaller ? drained() : true }) { [unowned self] in
+            memory = new
+            admin?.queue.exchange(memory: new)
+            for id in queueIDs { queues[id]?.queue.exchange(memory: new) }
+            if isSmaller, !isSuspended { resumeQueues() }
+            heat()
+            return true
+        }
+    }
+
+    // --- starting ---
+
+    private func startController() {
+        let isAdoption = function.registers.isReady
+        if isAdoption {
+            guard let record = journal.loadControllerRecord(),
+                model.restore(record, from: journal)
+            else { return complain("function memory does not say what its driver has set up") }
+            tookRecord(record)
+        } else {
+            model.reset()
+            journal.clear()
+            storeRecord()
+        }
+        do {
+            try startAdmin()
+            for id in isAdoption ? model.completionQueues.keys.sorted() : [] {
+                guard let record = model.completionQueues[id] else { continue }
+                let submissions = model.submissionQueues.filter { $0.value.completionQueue == id }
+                    .sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+                queues[id] = try startQueue(id, record, submissions: submissions)
+            }
+        } catch { complain("a queue does not start: \(error)") }
+    }
+
+    private func startAdmin() throws {
+        guard let memory else { return }
+        let attributes = function.registers.adminQueueAttributes
+        runs += 1
+        let queue = try AdminQueue(
+            submission: SubmissionQueueSetup(
+                id: 0, address: function.registers.adminSubmissionQueue,
+                size: Int(attributes & 0xFFF) + 1, completionQueue: 0,
+                tail: function.doorbell(0)),
+            completion: CompletionQueueSetup(
+                id: 0, address: function.registers.adminCompletionQueue,
+                size: Int(attributes >> 16 & 0xFFF) + 1, vector: 0, isInterruptEnabled: true,
+                head: function.doorbell(1)),
+            memory: memory, journal: journal, interrupt: function.lines[0],
+            counters: QueueCounters())
+        let running = SimulatedAdminQueue(queue, run: runs, function)
+        running.queue.interruptAnyway()
+        admin = running
+    }
+
+    // --- operators ---
+
+    func resumeQueues() {
+        for id in queueIDs { queues[id]?.queue.resume() }
+    }
+
+    /// Stops serving. A drain that `givesUp` is undone.
+    func suspend(givesUp: Bool) {
+        perform { [unowned self] in
+            if isSuspended { return true }
+            admin?.queue.drain()
+            for id in queueIDs { queues[id]?.queue.drain() }
+            heat()
+            if givesUp {
+                resumeQueues()
+                admin?.queue.resume()
+                heat()
+                return true
+            }
+            isSuspended = true
+            then(drained)
+            return true
+        }
+    }
+
+    func resume() {
+        perform { [unowned self] in
+            isSuspended = false
+            resumeQueues()
+            admin?.queue.resume()
+            heat()
+            reconcile()
+            return true
+        }
+    }
+
+    /// Follows what the operator wants of a namespace: attached or not, and its size.
+    func follow(_ namespace: SimulatedNamespace, isAttached: Bool, blockCount: Int) {
+        perform { [unowned self] in
+            namespace.blockCount = blockCount
+            let wasAttached = model.namespaces[namespace.id] != nil
+            namespace.isAttached = isAttached
+            switch (wasAttached, isAttached) {
+            case (false, true):
+                model.attach(namespace.facts)
+                for id in queueIDs {
+                    do { try queues[id]?.attach(namespace.view, namespace.disk) } catch {
+                        complain("a namespace is not attached: \(error)")
+                    }
+                }
+            case (true, false): detach(namespace)
+            case (true, true):
+                model.attach(namespace.facts)
+                for id in queueIDs { queues[id]?.queue.update(namespace.view) }
+            case (false, false): break
+            }
+            then { [unowned self] in
+                tell(namespace)
+                return true
+            }
+            if !isAttached, wasAttached { waitForDetach(namespace) }
+            return true
+        }
+    }
+
+    private func detach(_ namespace: SimulatedNamespace) {
+        model.detach(namespace.id)
+        for id in queueIDs { queues[id]?.queue.detach(namespace: namespace.id) }
+        heat()
+    }
+
+    private func waitForDetach(_ namespace: SimulatedNamespace) {
+        then(
+            { [unowned self] in
+                queues.values.allSatisfy { $0.queue.isDrained(namespace: namespace.id) }
+            },
+            { [unowned self] in
+                for id in queueIDs { queues[id]?.queue.release(namespace: namespace.id) }
+                return true
+            })
+    }
+
+    private func tell(_ namespace: SimulatedNamespace) {
+        if store_probe_has_cut() { return }
+        if admin != nil {
+            model.namespaceChanged(namespace.id)
+            storeRecord()
+            deliverEvents()
+        }
+        if !store_probe_has_cut() { namespace.isChanging = false }
+    }
+}

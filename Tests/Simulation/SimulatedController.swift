@@ -1,0 +1,243 @@
+import Bdev
+import Bounded
+import Memory
+import NVMe
+import Platform
+import Seeds
+import StoreProbe
+
+/// A disk that a controller may show to its host.
+final class SimulatedNamespace {
+    let id: UInt32
+    let backend: ChaosBackend
+    let disk: BlockDevice
+    /// What the operator asks for, and whether a controller has yet to follow.
+    var isAttached = true
+    var blockCount: Int
+    /// A controller has yet to follow: both the old and the new are right.
+    var isChanging = false
+
+    init(id: UInt32, backend: ChaosBackend) {
+        self.id = id
+        self.backend = backend
+        disk = BlockDevice(name: "disk\(id)", backend: backend)
+        blockCount = Int(backend.geometry.blockCount)
+    }
+
+    var blockShift: UInt8 { UInt8(backend.geometry.blockByteCount.trailingZeroBitCount) }
+
+    var view: NamespaceView {
+        NamespaceView(
+            id: id, blockShift: blockShift, blockCount: UInt64(blockCount), hasCache: true,
+            offersWriteZeroes: true, offersCompare: true, offersDeallocate: true,
+            offersVerify: true)
+    }
+
+    var facts: NamespaceFacts {
+        NamespaceFacts(
+            view: view, uuid: [UInt8](repeating: 1, count: 16),
+            nguid: [UInt8](repeating: 2, count: 16), eui64: nil)
+    }
+}
+
+/// The control plane of one function in one thread: does what `NVMeController` does, one operation
+/// after the other, each in steps between which everything else goes on.
+final class SimulatedController {
+    typealias Step = () -> Bool
+
+    static let transferByteLimit = 32768
+
+    let function: SimulatedFunction
+    let namespaces: [SimulatedNamespace]
+    let journal: NVMeMemory
+    var model: ControllerModel
+    var admin: SimulatedAdminQueue?
+    var queues: [UInt16: SimulatedIOQueue] = [:]
+    /// Queues that have ended; their channels may have requests until the world's end.
+    private(set) var channels: [BlockChannel] = []
+    /// Steps of the operation that runs, and operations that wait.
+    private var steps: [Step] = []
+    private var operations: [Step] = []
+    var memory: HostMemory?
+    var epoch = 0
+    var followed = 0
+    private var isFollowing = false
+    var runs = 0
+    var isSuspended: Bool
+    /// A sentence about what must not happen.
+    let complain: (String) -> Void
+    private var storedRecord: [UInt8] = []
+
+    init(
+        _ function: SimulatedFunction, _ namespaces: [SimulatedNamespace], isSuspended: Bool,
+        complain: @escaping (String) -> Void
+    ) throws {
+        self.function = function
+        self.namespaces = namespaces
+        self.complain = complain
+        self.isSuspended = isSuspended
+        journal = try NVMeMemory(
+            adopting: function.journalFile, queueCount: SimulatedFunction.queueCount + 1)
+        var configuration = ControllerModel.Configuration(
+            subsystemNQN: "nqn.2014-08.org.nvmexpress:test", serialNumber: "S", modelNumber: "M",
+            controllerID: 1, vendorID: 1, subsystemVendorID: 1, namespaceLimit: 4,
+            namespaceCountLimit: 4, isSingleController: true,
+            queueCount: SimulatedFunction.queueCount, queueSize: SimulatedFunction.queueSize,
+            vectorCount: 3, mdts: 3, firmwareSlotCount: 1)
+        configuration.offersWriteZeroes = true
+        configuration.offersCompare = true
+        configuration.offersCompareAndWrite = true
+        configuration.offersDeallocate = true
+        model = ControllerModel(configuration)
+        for namespace in namespaces where namespace.isAttached { model.attach(namespace.facts) }
+    }
+
+    // --- turns ---
+
+    /// Queue ids in a fixed order, for a seed's sake.
+    var queueIDs: [UInt16] { queues.keys.sorted() }
+
+    /// A turn of each reactor, then some steps of the control plane.
+    func turn(now: Ticks, steps count: Int) {
+        if let admin {
+            admin.turn(now: now) { command in
+                let run = admin.run
+                perform { [unowned self] in
+                    carryOut(command, run: run)
+                    return true
+                }
+            }
+            if let fault = admin.fault { complain("the admin queue failed: \(fault.text)") }
+        }
+        for id in queueIDs {
+            guard let queue = queues[id] else { continue }
+            queue.turn(now: now)
+            if let fault = queue.fault { complain("queue \(id) failed: \(fault.text)") }
+        }
+        if followed != function.generation, !isFollowing {
+            isFollowing = true
+            perform { [unowned self] in
+                isFollowing = false
+                reconcile()
+                return true
+            }
+        }
+        for _ in 0..<count where !step() { break }
+    }
+
+    /// - Returns: false when nothing can be done now.
+    private func step() -> Bool {
+        if steps.isEmpty {
+            if operations.isEmpty { return false }
+            steps.append(operations.removeFirst())
+        }
+        let next = steps.removeFirst()
+        if next() { return true }
+        steps.insert(next, at: 0)
+        return false
+    }
+
+    /// Queues an operation.
+    func perform(_ operation: @escaping Step) { operations.append(operation) }
+
+    /// Steps of the running operation, to come before those that are there. A step that returns
+    /// false is tried again.
+    func then(_ next: Step...) { steps.insert(contentsOf: next, at: 0) }
+
+    func heat() {
+        admin?.heat()
+        for queue in queues.values { queue.heat() }
+    }
+
+    var isAtRest: Bool {
+        steps.isEmpty && operations.isEmpty && followed == function.generation
+            && admin?.isAtRest != false && queues.values.allSatisfy(\.isAtRest)
+    }
+
+    /// For a violation's text.
+    var condition: String {
+        "\(steps.count) steps, \(operations.count) operations, follows \(followed) of "
+            + "\(function.generation), suspended \(isSuspended), "
+            + queueIDs.map { "\($0): \(queues[$0]?.queue.outstanding ?? 0)" }.joined(separator: " ")
+    }
+
+    /// Nobody polls it any more: what its storage has begun comes to its end.
+    func bury(now: Ticks) {
+        var time = now
+        var ended = CompletionBatch(capacity: 256)
+        for channel in channels + queueIDs.flatMap({ queues[$0]?.channels ?? [] }) {
+            while channel.outstanding > 0 {
+                channel.poll(into: &ended, now: time)
+                ended.removeAll()
+                time = time.advanced(by: 1000)
+            }
+        }
+    }
+
+    /// After its death and burial: drops what it was about to do.
+    func abandon() {
+        steps = []
+        operations = []
+        admin = nil
+        queues = [:]
+    }
+
+    // --- queues ---
+
+    func number(_ queue: UInt16, isHead: Bool) -> Int { 2 * Int(queue) + (isHead ? 1 : 0) }
+
+    func doorbell(_ queue: UInt16, isHead: Bool) -> Doorbell {
+        let place = number(queue, isHead: isHead)
+        guard let shadow = model.shadowDoorbells else { return function.doorbell(place) }
+        return .host(
+            value: shadow.values + UInt64(4 * place),
+            eventIndex: shadow.eventIndexes + UInt64(4 * place))
+    }
+
+    func setup(_ id: UInt16, _ record: QueueRecord) -> SubmissionQueueSetup {
+        SubmissionQueueSetup(
+            id: id, address: record.address, size: record.size,
+            completionQueue: record.completionQueue, tail: doorbell(id, isHead: false))
+    }
+
+    func startQueue(
+        _ id: UInt16, _ record: QueueRecord, submissions: [(UInt16, QueueRecord)]
+    ) throws -> SimulatedIOQueue {
+        guard let memory else { throw QueueFault.memoryGone }
+        let queue = try IOQueue(
+            CompletionQueueSetup(
+                id: id, address: record.address, size: record.size, vector: record.vector,
+                isInterruptEnabled: record.isInterruptEnabled,
+                head: doorbell(id, isHead: true)),
+            memory: memory, journal: journal, interrupt: function.lines[Int(record.vector)],
+            shape: QueueShape(
+                transferByteLimit: Self.transferByteLimit, namespaceLimit: 4),
+            counters: QueueCounters())
+        let running = SimulatedIOQueue(queue, function)
+        for namespace in namespaces {
+            guard let facts = model.namespaces[namespace.id] else { continue }
+            try running.attach(facts.view, namespace.disk)
+        }
+        for (id, record) in submissions {
+            try running.queue.add(setup(id, record))
+            running.watched.append(id)
+        }
+        running.queue.interruptAnyway()
+        return running
+    }
+
+    func endQueues() {
+        admin = nil
+        channels += queueIDs.flatMap { queues[$0]?.channels ?? [] }
+        queues = [:]
+    }
+
+    func storeRecord() {
+        let record = model.record
+        if record == storedRecord { return }
+        journal.storeControllerRecord(record)
+        storedRecord = record
+    }
+
+    func tookRecord(_ record: [UInt8]) { storedRecord = record }
+}

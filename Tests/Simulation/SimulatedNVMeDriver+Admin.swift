@@ -1,0 +1,344 @@
+import CWire
+import Memory
+import NVMe
+import Seeds
+
+/// Bringing a controller up and down, and its admin commands.
+extension SimulatedNVMeDriver {
+    struct AdminRequest {
+        enum Kind {
+            case setUp, shadow, event, log
+            case abort(Request.Key)
+            case delete, other
+        }
+        let kind: Kind
+        var isEvent: Bool { if case .event = kind { true } else { false } }
+        var isShadow: Bool { if case .shadow = kind { true } else { false } }
+        /// Of its data.
+        let byteCount: Int
+        let then: (nvme_cqe, NVMeStatus) -> Void
+    }
+
+    // --- life ---
+
+    func enable() {
+        completions = [
+            CompletionQueue(id: 0, size: random.pick(4...32), vector: 0, hasInterrupt: true)
+        ]
+        submissions = [SubmissionQueue(id: 0, size: random.pick(4...32), completion: 0)]
+        for queue in [0, 1, 2, 3] { page(queue).segment.fill(with: 0) }
+        completions[0].isLive = true
+        submissions[0].isLive = true
+        hasShadow = false
+        let attributes = submissions[0].size - 1 | (completions[0].size - 1) << 16
+        function.write(UInt64(attributes), at: 0x24, byteCount: 4)
+        function.write(Layout.address(0), at: 0x28, byteCount: 8)
+        function.write(Layout.address(1) & 0xFFFF_FFFF, at: 0x30, byteCount: 4)
+        function.write(Layout.address(1) >> 32, at: 0x34, byteCount: 4)
+        function.write(0x0046_0001, at: 0x14, byteCount: 4)
+        life = .enabling
+    }
+
+    func followStatus() {
+        switch life {
+        case .off: enable()
+        case .enabling where function.registers.isReady:
+            life = .settingUp
+            setUp()
+        case .shuttingDown
+        where function.registers.status & Registers.shutdownComplete != 0: disable()
+        case .resetting where !function.registers.isReady: life = .off
+        default: break
+        }
+    }
+
+    /// CC.EN becomes 0.
+    func disable() {
+        function.write(0x0046_0000, at: 0x14, byteCount: 4)
+        life = .resetting
+    }
+
+    func levelReset() {
+        function.levelReset()
+        life = .resetting
+    }
+
+    func shutDown() {
+        function.write(0x0046_4001, at: 0x14, byteCount: 4)
+        life = .shuttingDown
+    }
+
+    /// The reset is acknowledged: what was under way is the driver's again.
+    func takeBack() {
+        for request in running.values { withdraw(request) }
+        running = [:]
+        admin = [:]
+        backlog = []
+        hasAskedForEvents = false
+        changesToRead = 0
+        completions = []
+        submissions = []
+        hasShadow = false
+    }
+
+    // --- commands ---
+
+    func send(
+        _ opcode: Int, _ kind: AdminRequest.Kind = .other, byteCount: Int = 0,
+        _ change: @escaping (inout nvme_sqe) -> Void,
+        then: @escaping (nvme_cqe, NVMeStatus) -> Void
+    ) {
+        guard !submissions.isEmpty else { return }
+        guard room(0) > 0 else {
+            backlog.append { [unowned self] in
+                send(opcode, kind, byteCount: byteCount, change, then: then)
+            }
+            return
+        }
+        var sqe = nvme_sqe()
+        sqe.opcode = UInt8(opcode)
+        sqe.command_id = commandID()
+        sqe.prp1 = Layout.address(Layout.adminData)
+        change(&sqe)
+        admin[sqe.command_id] = AdminRequest(kind: kind, byteCount: byteCount, then: then)
+        put(sqe, on: 0)
+        ringTail(0)
+    }
+
+    /// As `send`, for what has to succeed.
+    private func demand(
+        _ opcode: Int, _ kind: AdminRequest.Kind = .setUp,
+        _ change: @escaping (inout nvme_sqe) -> Void,
+        then: @escaping () -> Void
+    ) {
+        send(opcode, kind, change) { [unowned self] _, status in
+            guard status == .success else {
+                return complain("admin command \(opcode) ended with \(status.rawValue)")
+            }
+            then()
+        }
+    }
+
+    func takeAdmin(_ cqe: nvme_cqe, _ status: NVMeStatus) {
+        guard let request = admin.removeValue(forKey: cqe.command_id) else {
+            return complain("admin command \(cqe.command_id) is answered and was not asked")
+        }
+        request.then(cqe, status)
+        if !backlog.isEmpty { backlog.removeFirst()() }
+    }
+
+    // --- bring-up ---
+
+    private func setUp() {
+        demand(
+            NVME_ADMIN_SET_FEATURES, .setUp,
+            {
+                $0.cdw10 = UInt32(NVME_FEATURE_NUMBER_OF_QUEUES)
+                $0.cdw11 = 3 << 16 | 3
+            }
+        ) { [unowned self] in
+            planQueues()
+            movesLate = random.oneIn(3)
+            if shape.usesShadow && !movesLate && random.oneIn(2) {
+                useShadow { [unowned self] in createNext() }
+            } else {
+                createNext()
+            }
+        }
+    }
+
+    private func planQueues() {
+        for id in 1...UInt16(shape.completionQueues) { completions.append(planCompletion(id)) }
+        for id in 1...UInt16(shape.submissionQueues) { submissions.append(planSubmission(id)) }
+    }
+
+    private func planSize() -> Int {
+        if shape.hasTinyQueues { return random.pick(2...4) }
+        return random.oneIn(2) ? random.pick(2...6) : random.pick(2...64)
+    }
+
+    private func planCompletion(_ id: UInt16) -> CompletionQueue {
+        CompletionQueue(
+            id: id, size: planSize(), vector: random.pick(0...2), hasInterrupt: !random.oneIn(5))
+    }
+
+    private func planSubmission(_ id: UInt16) -> SubmissionQueue {
+        SubmissionQueue(
+            id: id, size: planSize(),
+            completion: UInt16(random.pick(1...shape.completionQueues)))
+    }
+
+    private func useShadow(then: @escaping () -> Void) {
+        page(Layout.shadow).segment.fill(with: 0)
+        page(Layout.events).segment.fill(with: 0)
+        demand(
+            NVME_ADMIN_DOORBELL_BUFFER_CONFIG, .shadow,
+            {
+                $0.prp1 = Layout.address(Layout.shadow)
+                $0.prp2 = Layout.address(Layout.events)
+            }
+        ) { [unowned self] in
+            hasShadow = true
+            then()
+        }
+    }
+
+    /// Moves the doorbells of queues that have been in use, while nothing is under way.
+    func moveDoorbells() {
+        guard shape.usesShadow, !hasShadow, life == .running, running.isEmpty else { return }
+        life = .settingUp
+        movesLate = false
+        useShadow { [unowned self] in createNext() }
+    }
+
+    /// Creates the queues that are not there, completion queues first; then I/O may begin.
+    func createNext() {
+        if let index = completions.firstIndex(where: { !$0.isLive }) { return create(index) }
+        if let index = submissions.firstIndex(where: { !$0.isLive }) {
+            return createSubmission(index)
+        }
+        if shape.usesShadow && !hasShadow && !movesLate {
+            // I/O has not begun.
+            return useShadow { [unowned self] in createNext() }
+        }
+        if life == .running { return }
+        life = .running
+        if hasAskedForEvents { return }
+        hasAskedForEvents = true
+        send(
+            NVME_ADMIN_SET_FEATURES, .other,
+            {
+                $0.cdw10 = UInt32(NVME_FEATURE_ASYNC_EVENTS)
+                $0.cdw11 = UInt32(NVME_OAES_NAMESPACE_ATTRIBUTE)
+            }
+        ) { [unowned self] _, _ in askForEvent() }
+    }
+
+    private func create(_ index: Int) {
+        let queue = completions[index]
+        page(Layout.completionPage(queue.id)).segment.fill(with: 0)
+        clearShadow(2 * Int(queue.id) + 1)
+        demand(
+            NVME_ADMIN_CREATE_CQ, .setUp,
+            {
+                $0.prp1 = Layout.address(Layout.completionPage(queue.id))
+                $0.cdw10 = UInt32(queue.size - 1) << 16 | UInt32(queue.id)
+                $0.cdw11 = UInt32(queue.vector) << 16 | (queue.hasInterrupt ? 2 : 0) | 1
+            }
+        ) { [unowned self] in
+            completions[index].isLive = true
+            createNext()
+        }
+    }
+
+    private func createSubmission(_ index: Int) {
+        let queue = submissions[index]
+        clearShadow(2 * Int(queue.id))
+        demand(
+            NVME_ADMIN_CREATE_SQ, .setUp,
+            {
+                $0.prp1 = Layout.address(Layout.submissionPage(queue.id))
+                $0.cdw10 = UInt32(queue.size - 1) << 16 | UInt32(queue.id)
+                $0.cdw11 = UInt32(queue.completion) << 16 | 1
+            }
+        ) { [unowned self] in
+            submissions[index].isLive = true
+            createNext()
+        }
+    }
+
+    private func clearShadow(_ number: Int) {
+        guard hasShadow else { return }
+        page(Layout.shadow).storeRelease32(0, at: 4 * number)
+        page(Layout.events).storeRelease32(0, at: 4 * number)
+    }
+
+    // --- at any time ---
+
+    func askForEvent() {
+        send(NVME_ADMIN_ASYNC_EVENT_REQUEST, .event, { _ in }) { [unowned self] cqe, status in
+            if status == .abortRequested { return askForEvent() }
+            guard status == .success, cqe.result == 0x04_00_02 else {
+                return complain("event \(cqe.result), status \(status.rawValue)")
+            }
+            readLog()
+            askForEvent()
+        }
+    }
+
+    private func readLog() {
+        send(
+            NVME_ADMIN_GET_LOG_PAGE, .log, byteCount: 4096,
+            {
+                $0.cdw10 = UInt32(NVME_LOG_CHANGED_NAMESPACES) | 1023 << 16
+            }
+        ) { [unowned self] _, status in
+            changesToRead = 0
+            let isExpected = status == .success || isSpacePartial && status == .dataTransferError
+            if !isExpected { complain("log page: status \(status.rawValue)") }
+        }
+    }
+
+    func identify() {
+        send(NVME_ADMIN_IDENTIFY, .other, byteCount: 4096, { $0.cdw10 = 1 }) {
+            [unowned self] _, status in
+            let isExpected = status == .success || isSpacePartial && status == .dataTransferError
+            if !isExpected { complain("identify: status \(status.rawValue)") }
+        }
+    }
+
+    /// Aborts a command that may be under way.
+    func abortOne() {
+        guard let key = running.keys.sorted().randomElement(using: &random) else { return }
+        running[key]?.allowed.insert(.abortRequested)
+        send(
+            NVME_ADMIN_ABORT, .abort(key),
+            {
+                $0.cdw10 = UInt32(key.command) << 16 | UInt32(key.queue)
+            }
+        ) { [unowned self] cqe, status in
+            if status != .success { complain("abort: status \(status.rawValue)") }
+            // Found: nothing else can come.
+            if cqe.result & 1 == 0 { running[key]?.allowed = [.abortRequested] }
+        }
+    }
+
+    /// Deletes a submission queue, at times also its completion queue, and makes them anew.
+    func deleteOne() {
+        guard life == .running, submissions.allSatisfy(\.isLive), submissions.count > 1 else {
+            return
+        }
+        let index = random.pick(1...submissions.count - 1)
+        let old = submissions[index]
+        for key in running.keys where key.queue == old.id {
+            running[key]?.allowed.insert(.abortedByDeletion)
+        }
+        // Not `running` any more: nothing is submitted meanwhile.
+        life = .settingUp
+        demand(NVME_ADMIN_DELETE_SQ, .delete, { $0.cdw10 = UInt32(old.id) }) {
+            [unowned self] in
+            deleted(index)
+        }
+    }
+
+    private func deleted(_ index: Int) {
+        let old = submissions[index]
+        // What was taken is answered before; the rest never is.
+        if let queue = completions.firstIndex(where: { $0.id == old.completion }) {
+            reap(queue, limit: Int.max)
+        }
+        for key in running.keys.sorted() where key.queue == old.id {
+            if let request = running.removeValue(forKey: key) { withdraw(request) }
+        }
+        submissions[index] = planSubmission(old.id)
+        let isLonely = !submissions.contains { $0.isLive && $0.completion == old.completion }
+        guard isLonely, random.oneIn(2),
+            let queue = completions.firstIndex(where: { $0.id == old.completion })
+        else { return createNext() }
+        demand(NVME_ADMIN_DELETE_CQ, .delete, { $0.cdw10 = UInt32(old.completion) }) {
+            [unowned self] in
+            completions[queue] = planCompletion(old.completion)
+            createNext()
+        }
+    }
+}
