@@ -138,7 +138,8 @@ public struct AdminQueue: ~Copyable {
         for end in due { complete(end.slot, end.status, result: end.result, data: end.data) }
     }
 
-    /// Posts the end of a command, or keeps it until the ring is back. The driver is interrupted at the next poll.
+    /// Posts the end of a command, or keeps it until the ring is back. The driver is interrupted at
+    /// the next poll.
     /// - Parameter data: goes where the command's PRP entries say; when it cannot, that becomes the
     ///   command's status.
     public mutating func complete(

@@ -69,7 +69,9 @@ public final class SoftDPU: Sendable {
         } catch { throw HardwareError(error.code, "control socket \(path): \(error)") }
     }
 
-    /// Ends every link and removes the sockets.
+    deinit { stop() }
+
+    /// Ends every link and removes the sockets. Again changes nothing.
     public func stop() {
         loop.post { [core] _ in
             core.value?.shutDown()

@@ -88,14 +88,16 @@ extension SimulatedController {
             heat()
         }
         let drained = drained
-        then({ isSmaller ? drained() : true }) { [unowned self] in
-            memory = new
-            admin?.queue.exchange(memory: new)
-            for id in queueIDs { queues[id]?.queue.exchange(memory: new) }
-            if isSmaller, !isSuspended { resumeQueues() }
-            heat()
-            return true
-        }
+        then(
+            { isSmaller ? drained() : true },
+            { [unowned self] in
+                memory = new
+                admin?.queue.exchange(memory: new)
+                for id in queueIDs { queues[id]?.queue.exchange(memory: new) }
+                if isSmaller, !isSuspended { resumeQueues() }
+                heat()
+                return true
+            })
     }
 
     // --- starting ---

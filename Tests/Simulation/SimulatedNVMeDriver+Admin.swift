@@ -135,16 +135,16 @@ extension SimulatedNVMeDriver {
             {
                 $0.cdw10 = UInt32(NVME_FEATURE_NUMBER_OF_QUEUES)
                 $0.cdw11 = 3 << 16 | 3
-            }
-        ) { [unowned self] in
-            planQueues()
-            movesLate = random.oneIn(3)
-            if shape.usesShadow && !movesLate && random.oneIn(2) {
-                useShadow { [unowned self] in createNext() }
-            } else {
-                createNext()
-            }
-        }
+            },
+            then: { [unowned self] in
+                planQueues()
+                movesLate = random.oneIn(3)
+                if shape.usesShadow && !movesLate && random.oneIn(2) {
+                    useShadow { [unowned self] in createNext() }
+                } else {
+                    createNext()
+                }
+            })
     }
 
     private func planQueues() {
@@ -176,11 +176,11 @@ extension SimulatedNVMeDriver {
             {
                 $0.prp1 = Layout.address(Layout.shadow)
                 $0.prp2 = Layout.address(Layout.events)
-            }
-        ) { [unowned self] in
-            hasShadow = true
-            then()
-        }
+            },
+            then: { [unowned self] in
+                hasShadow = true
+                then()
+            })
     }
 
     /// Moves the doorbells of queues that have been in use, while nothing is under way.
@@ -210,8 +210,8 @@ extension SimulatedNVMeDriver {
             {
                 $0.cdw10 = UInt32(NVME_FEATURE_ASYNC_EVENTS)
                 $0.cdw11 = UInt32(NVME_OAES_NAMESPACE_ATTRIBUTE)
-            }
-        ) { [unowned self] _, _ in askForEvent() }
+            },
+            then: { [unowned self] _, _ in askForEvent() })
     }
 
     private func create(_ index: Int) {
@@ -224,11 +224,11 @@ extension SimulatedNVMeDriver {
                 $0.prp1 = Layout.address(Layout.completionPage(queue.id))
                 $0.cdw10 = UInt32(queue.size - 1) << 16 | UInt32(queue.id)
                 $0.cdw11 = UInt32(queue.vector) << 16 | (queue.hasInterrupt ? 2 : 0) | 1
-            }
-        ) { [unowned self] in
-            completions[index].isLive = true
-            createNext()
-        }
+            },
+            then: { [unowned self] in
+                completions[index].isLive = true
+                createNext()
+            })
     }
 
     private func createSubmission(_ index: Int) {
@@ -240,11 +240,11 @@ extension SimulatedNVMeDriver {
                 $0.prp1 = Layout.address(Layout.submissionPage(queue.id))
                 $0.cdw10 = UInt32(queue.size - 1) << 16 | UInt32(queue.id)
                 $0.cdw11 = UInt32(queue.completion) << 16 | 1
-            }
-        ) { [unowned self] in
-            submissions[index].isLive = true
-            createNext()
-        }
+            },
+            then: { [unowned self] in
+                submissions[index].isLive = true
+                createNext()
+            })
     }
 
     private func clearShadow(_ number: Int) {
@@ -256,14 +256,16 @@ extension SimulatedNVMeDriver {
     // --- at any time ---
 
     func askForEvent() {
-        send(NVME_ADMIN_ASYNC_EVENT_REQUEST, .event, { _ in }) { [unowned self] cqe, status in
-            if status == .abortRequested { return askForEvent() }
-            guard status == .success, cqe.result == 0x04_00_02 else {
-                return complain("event \(cqe.result), status \(status.rawValue)")
-            }
-            readLog()
-            askForEvent()
-        }
+        send(
+            NVME_ADMIN_ASYNC_EVENT_REQUEST, .event, { _ in },
+            then: { [unowned self] cqe, status in
+                if status == .abortRequested { return askForEvent() }
+                guard status == .success, cqe.result == 0x04_00_02 else {
+                    return complain("event \(cqe.result), status \(status.rawValue)")
+                }
+                readLog()
+                askForEvent()
+            })
     }
 
     private func readLog() {
@@ -271,20 +273,24 @@ extension SimulatedNVMeDriver {
             NVME_ADMIN_GET_LOG_PAGE, .log, byteCount: 4096,
             {
                 $0.cdw10 = UInt32(NVME_LOG_CHANGED_NAMESPACES) | 1023 << 16
-            }
-        ) { [unowned self] _, status in
-            changesToRead = 0
-            let isExpected = status == .success || isSpacePartial && status == .dataTransferError
-            if !isExpected { complain("log page: status \(status.rawValue)") }
-        }
+            },
+            then: { [unowned self] _, status in
+                changesToRead = 0
+                let isExpected =
+                    status == .success || isSpacePartial && status == .dataTransferError
+                if !isExpected { complain("log page: status \(status.rawValue)") }
+            })
     }
 
     func identify() {
-        send(NVME_ADMIN_IDENTIFY, .other, byteCount: 4096, { $0.cdw10 = 1 }) {
-            [unowned self] _, status in
-            let isExpected = status == .success || isSpacePartial && status == .dataTransferError
-            if !isExpected { complain("identify: status \(status.rawValue)") }
-        }
+        send(
+            NVME_ADMIN_IDENTIFY, .other, byteCount: 4096, { $0.cdw10 = 1 },
+            then: {
+                [unowned self] _, status in
+                let isExpected =
+                    status == .success || isSpacePartial && status == .dataTransferError
+                if !isExpected { complain("identify: status \(status.rawValue)") }
+            })
     }
 
     /// Aborts a command that may be under way.
@@ -295,12 +301,12 @@ extension SimulatedNVMeDriver {
             NVME_ADMIN_ABORT, .abort(key),
             {
                 $0.cdw10 = UInt32(key.command) << 16 | UInt32(key.queue)
-            }
-        ) { [unowned self] cqe, status in
-            if status != .success { complain("abort: status \(status.rawValue)") }
-            // Found: nothing else can come.
-            if cqe.result & 1 == 0 { running[key]?.allowed = [.abortRequested] }
-        }
+            },
+            then: { [unowned self] cqe, status in
+                if status != .success { complain("abort: status \(status.rawValue)") }
+                // Found: nothing else can come.
+                if cqe.result & 1 == 0 { running[key]?.allowed = [.abortRequested] }
+            })
     }
 
     /// Deletes a submission queue, at times also its completion queue, and makes them anew.
@@ -315,10 +321,12 @@ extension SimulatedNVMeDriver {
         }
         // Not `running` any more: nothing is submitted meanwhile.
         life = .settingUp
-        demand(NVME_ADMIN_DELETE_SQ, .delete, { $0.cdw10 = UInt32(old.id) }) {
-            [unowned self] in
-            deleted(index)
-        }
+        demand(
+            NVME_ADMIN_DELETE_SQ, .delete, { $0.cdw10 = UInt32(old.id) },
+            then: {
+                [unowned self] in
+                deleted(index)
+            })
     }
 
     private func deleted(_ index: Int) {
@@ -335,10 +343,12 @@ extension SimulatedNVMeDriver {
         guard isLonely, random.oneIn(2),
             let queue = completions.firstIndex(where: { $0.id == old.completion })
         else { return createNext() }
-        demand(NVME_ADMIN_DELETE_CQ, .delete, { $0.cdw10 = UInt32(old.completion) }) {
-            [unowned self] in
-            completions[queue] = planCompletion(old.completion)
-            createNext()
-        }
+        demand(
+            NVME_ADMIN_DELETE_CQ, .delete, { $0.cdw10 = UInt32(old.completion) },
+            then: {
+                [unowned self] in
+                completions[queue] = planCompletion(old.completion)
+                createNext()
+            })
     }
 }

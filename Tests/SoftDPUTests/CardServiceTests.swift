@@ -1,5 +1,7 @@
+import Bdev
 import Emulation
 import Hardware
+import Logging
 import Memory
 import Platform
 import SoftDPU
@@ -22,6 +24,25 @@ private func expectRefusal(
 }
 
 @Suite(.serialized) struct `A served card` {
+    @Test(.timeLimit(.minutes(1)))
+    func `ends in order when nobody keeps it`() async throws {
+        let directory = "/var/tmp/softsnap-dpu-\(ProcessFacts.identifier)-\(UUID.random())"
+        let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        var dpu: SoftDPU? = try SoftDPU(Inventory(runDirectory: directory), log: log)
+        let socket = try #require(try dpu?.connect())
+        let (ends, told) = AsyncStream<String>.makeStream()
+        let manager = try await RemoteManager(socket) { told.yield($0) }
+        #expect(try await manager.functions().count > 0)
+        dpu = nil
+        for await reason in ends {
+            #expect(reason.contains("closed"))
+            break
+        }
+        for part in ["/host", "/control", "/lock", ""] {
+            try? FileSystem.remove(directory + part)
+        }
+    }
+
     private let pf = Stack.vuid(0)
     private var vf: String { pf + "VF1" }
 
