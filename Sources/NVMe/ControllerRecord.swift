@@ -1,9 +1,11 @@
 internal import Memory
 
 /// What a service leaves to the next one about a controller, besides its queues: features, shadow
-/// doorbells and what the driver has not been told yet.
+/// doorbells, the namespaces that its driver knows, and what it has not been told yet.
 extension ControllerModel {
     private static let recordVersion: UInt64 = 1
+    /// Namespaces that a record lists; of those beyond the driver is told again.
+    private static let listedNamespaces = 64
 
     /// For `NVMeMemory.storeControllerRecord`.
     public var record: [UInt8] {
@@ -18,6 +20,9 @@ extension ControllerModel {
         let changed = events.changedNamespaces.prefix(128)
         words += [UInt64(vectors.count)] + vectors.map(UInt64.init)
         words += [UInt64(changed.count)] + changed.map(UInt64.init)
+        let known = namespaces.values.sorted { $0.view.id < $1.view.id }
+            .prefix(Self.listedNamespaces)
+        words += [UInt64(known.count)] + known.flatMap { [UInt64($0.view.id), $0.view.blockCount] }
         return words.flatMap { ByteLayout.bytes(of: $0) } + features.hostIdentifier
     }
 
@@ -33,6 +38,8 @@ extension ControllerModel {
             let vectors = reader.next(Int(min(vectorCount, 65))),
             let changedCount = reader.next(),
             let changed = reader.next(Int(min(changedCount, 129))),
+            let knownCount = reader.next(),
+            let known = reader.next(2 * Int(min(knownCount, UInt64(Self.listedNamespaces) + 1))),
             reader.rest.count == 16
         else { return false }
         features.arbitration = UInt32(truncatingIfNeeded: numbers[0])
@@ -50,11 +57,26 @@ extension ControllerModel {
         }
         // The predecessor may have died before it told of them; to be told twice is harmless.
         for id in changed { namespaceChanged(UInt32(truncatingIfNeeded: id)) }
+        tellWhatChanged(since: known)
         for id in 1..<UInt16(max(1, memory.queueCount)) {
             if let queue = memory.completionQueue(id) { createdCompletionQueue(id, queue) }
             if let queue = memory.submissionQueue(id) { createdSubmissionQueue(id, queue) }
         }
         return true
+    }
+
+    /// Namespaces that came, went or have another size while no service was there.
+    /// - Parameter known: identifier and block count of each that the driver knows.
+    private mutating func tellWhatChanged(since known: [UInt64]) {
+        var left: [UInt32: UInt64] = [:]
+        for index in stride(from: 0, to: known.count - 1, by: 2) {
+            left[UInt32(truncatingIfNeeded: known[index])] = known[index + 1]
+        }
+        for (id, facts) in namespaces.sorted(by: { $0.key < $1.key })
+        where left.removeValue(forKey: id) != facts.view.blockCount {
+            namespaceChanged(id)
+        }
+        for id in left.keys.sorted() { namespaceChanged(id) }
     }
 }
 

@@ -294,6 +294,27 @@ import Testing
         #expect(model.shadowDoorbells?.values == 4096)
     }
 
+    @Test func `tells the driver what changed while no service was there`() throws {
+        var old = withNamespace()
+        _ = old.execute(command(NVME_ADMIN_SET_FEATURES, [11, 0x100]))
+        let mapping = try Mapping.fresh(byteCount: NVMeMemory.byteCount(queueCount: 5))
+        let memory = try NVMeMemory(adopting: mapping, queueCount: 5)
+        let request = command(NVME_ADMIN_ASYNC_EVENT_REQUEST)
+        for (blocks, isTold) in [(2048, false), (4096, true), (0, true)] as [(UInt64, Bool)] {
+            var new = model()
+            if blocks > 0 {
+                new.attach(
+                    NamespaceFacts(
+                        view: NamespaceView(id: 1, blockShift: 9, blockCount: blocks),
+                        uuid: Self.uuid, nguid: Self.uuid, eui64: nil))
+            }
+            let isTaken = new.restore(old.record, from: memory)
+            _ = new.execute(request)
+            let event = new.nextEvent()
+            #expect(isTaken && (event != nil) == isTold, "\(blocks) blocks")
+        }
+    }
+
     @Test func `is handed to a successor, and says when it cannot be`() throws {
         var old = withNamespace()
         _ = old.execute(command(NVME_ADMIN_SET_FEATURES, [11, 0x100]))
@@ -305,7 +326,7 @@ import Testing
         let record = QueueRecord(
             completionAt: 4096, size: 16, vector: 2, isInterruptEnabled: true)
         memory.createCompletionQueue(2, record)
-        var new = model()
+        var new = withNamespace()
         let isTaken = new.restore(old.record, from: memory)
         #expect(isTaken)
         #expect(new.completionQueues == [2: record])

@@ -168,4 +168,22 @@ import Testing
         await service.closeAll()
         await stack.stop()
     }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `tells its driver what changed while no service was there`() async throws {
+        let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1))
+        let path = try await stack.nvme.make(0, [stack.ramDisk()]).hostSocketPath
+        let guest = try await onThread { try NVMeGuest(path) }
+        try await stack.nvme.destroySubsystem(NVMeSubsystems.nqn(0), force: true)
+        let service = try await stack.service().nvme
+        let successor = try await service.make(
+            0, [stack.ramDisk(byteCount: 2 * Stack.byteCount)], startsSuspended: true)
+        try await successor.resume()
+        try await onThread { () throws in
+            #expect(try guest.changedNamespaces() == [1])
+            try guest.verify()
+        }
+        await service.closeAll()
+        await stack.stop()
+    }
 }
