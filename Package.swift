@@ -145,8 +145,8 @@ let package = Package(
             [
                 "HostileDescriptors", "MallocProbe", "Platform", "Memory", "Reactor", "Hardware",
                 "Card", "Bdev",
-                "VirtioDriver", "VhostUser", "NVMeDriver", "NVMeHost", "SoftDPU", "Emulation",
-                "Seeds",
+                "VirtioDriver", "VhostUser", "VFIOUser", "NVMeDriver", "NVMeHost", "SoftDPU",
+                "Emulation", "Seeds",
                 logging,
             ]),
         tests(

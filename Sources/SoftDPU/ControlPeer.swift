@@ -6,6 +6,9 @@ internal import Platform
 
 /// The DPU's end of the link to one service.
 final class ControlPeer {
+    /// Writes a function's state, given the number of each descriptor in it.
+    typealias StateWriter = ((SharedDescriptor) -> UInt64) -> JSONObject
+
     /// Messages that may wait for a service that does not read; then it counts as dead.
     private static let backlogLimit = 4096
 
@@ -20,6 +23,9 @@ final class ControlPeer {
     private var reservation: DPUCore.Reservation?
     private var token: UInt64 = 0
     private var backlog: [ControlMessage] = []
+    /// By lease, the latest state that waits until the service has read what went before: however
+    /// often a host changes its mind, it cannot make messages faster than they are read.
+    private var due: [UInt64: StateWriter] = [:]
     /// Descriptors that the service already has, by lease.
     private var known: [UInt64: [ObjectIdentifier: (number: UInt64, file: SharedDescriptor)]] = [:]
     private var nextFile: UInt64 = 1
@@ -34,6 +40,7 @@ final class ControlPeer {
     func close() {
         core.context.remove(socket.number, token: token)
         backlog = []
+        due = [:]
         releaseQueuePairs()
     }
 
@@ -115,6 +122,7 @@ final class ControlPeer {
                 lease: body.unsigned("lease") ?? 0, of: self,
                 releasesVectors: body.flag("release_vectors"))
             known[body.unsigned("lease") ?? 0] = nil
+            due[body.unsigned("lease") ?? 0] = nil
             return ([:], [])
         case "memory_file":
             guard let name = body.text("name"), let bytes = body.unsigned("bytes") else {
@@ -175,9 +183,14 @@ final class ControlPeer {
 
     // --- out ---
 
-    /// Sends a function's state, its new descriptors first and the useless ones taken back after.
-    /// - Parameter encode: writes the state, given the number of each descriptor in it.
-    func send(lease: UInt64, _ encode: ((SharedDescriptor) -> UInt64) -> JSONObject) {
+    /// Sends a function's state, when it can be read; a newer one takes its place until then.
+    func send(lease: UInt64, _ encode: @escaping StateWriter) {
+        due[lease] = encode
+        flush()
+    }
+
+    /// Writes a state, its new descriptors first and the useless ones taken back after.
+    private func append(_ lease: UInt64, _ encode: StateWriter) {
         var files = known[lease] ?? [:]
         var used: Set<ObjectIdentifier> = []
         var message = encode { file in
@@ -187,7 +200,7 @@ final class ControlPeer {
             let number = nextFile
             nextFile += 1
             files[key] = (number, file)
-            send(
+            backlog.append(
                 ControlMessage(
                     ["event": "file", "file": JSONValue(number)], descriptors: [file]))
             return number
@@ -198,7 +211,7 @@ final class ControlPeer {
         message.append("drop", .array(stale.values.map { JSONValue($0.number) }))
         for key in stale.keys { files[key] = nil }
         known[lease] = files
-        send(ControlMessage(.object(message)))
+        backlog.append(ControlMessage(.object(message)))
     }
 
     private func send(_ message: ControlMessage) {
@@ -207,18 +220,22 @@ final class ControlPeer {
     }
 
     private func flush() {
-        var sent = 0
-        do throws(ControlLinkError) {
-            while sent < backlog.count, try backlog[sent].send(to: socket.number) { sent += 1 }
-        } catch {
-            // The read side will see the end of the link too; leases end there, once.
-            backlog = []
-            return
+        while true {
+            var sent = 0
+            do throws(ControlLinkError) {
+                while sent < backlog.count, try backlog[sent].send(to: socket.number) { sent += 1 }
+            } catch {
+                // The read side will see the end of the link too; leases end there, once.
+                backlog = []
+                due = [:]
+                return
+            }
+            backlog.removeFirst(sent)
+            guard backlog.isEmpty, let (lease, encode) = due.popFirst() else { break }
+            append(lease, encode)
         }
-        let wasWaiting = backlog.count > sent
-        backlog.removeFirst(sent)
         if backlog.count > Self.backlogLimit { return end("does not read its messages") }
         core.context.change(
-            socket.number, wasWaiting ? .readableAndWritable : .readable, token: token)
+            socket.number, backlog.isEmpty ? .readable : .readableAndWritable, token: token)
     }
 }

@@ -8,6 +8,7 @@ import Platform
 import Seeds
 import SoftDPU
 import Testing
+import VFIOUser
 
 /// What drivers and machines do to a controller that is at work.
 @Suite(.serialized) struct `NVMe controller under reset` {
@@ -144,6 +145,30 @@ import Testing
         }
         #expect(await load.advance())
         #expect(try await load.stop() == nil)
+        await stack.stop()
+    }
+
+    /// A host that floods the hardware cannot cut the service off from its other functions.
+    @Test(.timeLimit(.minutes(3)))
+    func `toggles CC.EN twenty thousand times and nobody else suffers`() async throws {
+        let stack = try await Stack(nvme: Stack.NVMe(functionCount: 2))
+        let hostile = try await stack.nvme.make(0, [stack.ramDisk()])
+        let other = try await stack.nvme.make(1, [stack.ramDisk()])
+        let guest = try await onThread { try NVMeGuest(other.hostSocketPath) }
+        let load = try Load { try guest.verify() }
+        try await onThread {
+            let client = try VFIOUserClient(path: hostile.hostSocketPath)
+            for turn in 0..<20_000 as Range<UInt64> {
+                try client.writeRegister(
+                    region: 0, offset: 0x14, byteCount: 4, value: 0x460000 | turn & 1,
+                    isPosted: true)
+            }
+            _ = try client.readRegister(region: 0, offset: 0x1C, byteCount: 4)
+        }
+        #expect(await load.advance())
+        #expect(try await load.stop() == nil)
+        try await onThread { try Self.patiently { try NVMeGuest(hostile.hostSocketPath) }.verify() }
+        #expect(!stack.lines.all.contains { $0.contains("event=service_gone") })
         await stack.stop()
     }
 
