@@ -2,6 +2,11 @@ import Platform
 import Seeds
 import Testing
 
+extension NVMeWorld {
+    /// As `World.share`, fewer where everything is slow.
+    static func share(_ count: Int) -> Int { Effort.of(World.share(count)) }
+}
+
 @Suite struct `Simulated NVMe controller` {
     private func run(
         _ seed: Seed, commands: Int = 120, _ choose: (inout NVMeWorld.Options) -> Void = { _ in }
@@ -14,27 +19,27 @@ import Testing
         #expect(violations.isEmpty, "\(seed), \(world.driver.shape): \(violations)")
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `answers every command once`(seed: Seed) throws { try run(seed) }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `answers every command once while the backend fails`(seed: Seed) throws {
         try run(seed) { $0.failsRequests = true }
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `writes nothing after a reset, 4357139`(seed: Seed) throws {
         try run(seed) { $0.resets = true }
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `loses and repeats nothing when it dies at any store, 4403289 and 4491957`(
         seed: Seed
     ) throws {
         try run(seed) { $0.crashes = true }
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `loses nothing when it dies before the first completion of wrapped rings, spdk 3766`(
         seed: Seed
     ) throws {
@@ -45,12 +50,12 @@ import Testing
         #expect(world.driver.violations.isEmpty, "\(seed): \(world.driver.violations)")
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `wakes up for whoever rings and then waits, 3809646`(seed: Seed) throws {
         try run(seed) { $0.usesShadow = true }
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `makes progress with tiny queues that are always full, 4436211`(seed: Seed) throws {
         try run(seed, commands: 300) {
             $0.isSaturated = true
@@ -58,22 +63,22 @@ import Testing
         }
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `goes on after any number of suspends and resumes, 4457230`(seed: Seed) throws {
         try run(seed) { $0.suspends = true }
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `serves namespaces that come, go and change their size`(seed: Seed) throws {
         try run(seed) { $0.changesNamespaces = true }
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `goes on when host memory is taken away and comes back`(seed: Seed) throws {
         try run(seed) { $0.exchangesMemory = true }
     }
 
-    @Test(arguments: Seed.sample(World.share(10)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `deletes queues and makes them anew, and aborts`(seed: Seed) throws {
         try run(seed) {
             $0.deletesQueues = true
@@ -81,7 +86,7 @@ import Testing
         }
     }
 
-    @Test(arguments: Seed.sample(World.share(40)))
+    @Test(arguments: Seed.sample(NVMeWorld.share(40)))
     func `bears it all together`(seed: Seed) throws {
         try run(seed) { $0 = .everything }
     }

@@ -18,7 +18,7 @@ import Testing
         let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1), isEmbedded: false)
         let controller = try await stack.nvme.make(0, [stack.ramDisk()])
         let path = controller.hostSocketPath
-        for _ in 0..<(Self.isLong ? 1000 : 20) {
+        for _ in 0..<(Self.isLong ? 1000 : Effort.of(20)) {
             let guest = try await onThread {
                 let guest = try NVMeGuest(path)
                 try guest.verify()
@@ -38,7 +38,7 @@ import Testing
         let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1))
         let disk = try stack.ramDisk()
         let before = try await stack.manager.functions()
-        for round in 0..<(Self.isLong ? 10_000 : 30) {
+        for round in 0..<(Self.isLong ? 10_000 : Effort.of(30)) {
             let made = try await stack.manager.createFunction(FunctionRequest(kind: .nvme))
             let controller = try await stack.nvme.make(1, [disk], on: made.vuid)
             try await stack.manager.plug(vuid: made.vuid)
@@ -71,7 +71,7 @@ import Testing
         _ = try await stack.manager.perform(.sriov(vuid: pf, count: 1, autoprobe: true))
         var random = Seed.sample(1)[0]
         print("unbind: \(random)")
-        for _ in 0..<(Self.isLong ? 2000 : 40) {
+        for _ in 0..<(Self.isLong ? 2000 : Effort.of(40)) {
             let controller = try await stack.nvme.make(1, [disk], on: pf + "VF1", queueCount: 4)
             let path = controller.hostSocketPath
             let (first, second) = (random.pick(0...3000), random.pick(0...3000))
@@ -124,7 +124,7 @@ import Testing
     /// Known issue 3689918: with many functions a start took longer than a driver waits.
     @Test(.timeLimit(.minutes(5)))
     func `is back with 128 functions before a driver gives up (3689918)`() async throws {
-        let count = 128
+        let count = Effort.of(128)
         let stack = try await Stack(nvme: Stack.NVMe(functionCount: count))
         let disk = try stack.ramDisk(byteCount: count << 20)
         var service = stack.nvme

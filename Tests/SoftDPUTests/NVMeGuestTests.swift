@@ -154,7 +154,7 @@ import Testing
             options.doorbells = way.kind
             options.usesInterrupts = way.usesInterrupts
             let guest = try NVMeGuest(controller.hostSocketPath, options)
-            for _ in 0..<30 {
+            for _ in 0..<Effort.of(30) {
                 try guest.verify()
                 try guest.deleteQueues()
                 try guest.driver.shutDown()
@@ -203,7 +203,7 @@ import Testing
         var random = Seed.sample(1)[0]
         print("ledger: \(random)")
         var made: Set<Int> = []
-        for _ in 0..<60 {
+        for _ in 0..<Effort.of(60) {
             let number = random.pick(0...3) + 1
             if made.remove(number) != nil {
                 try await stack.nvme.destroyController("n\(number)", releasesVectors: true)

@@ -34,7 +34,7 @@ import VFIOUser
             options.doorbells = way.kind
             options.usesInterrupts = way.usesInterrupts
             let guest = try NVMeGuest(controller.hostSocketPath, options)
-            for _ in 0..<count { try body(guest) }
+            for _ in 0..<Effort.of(count) { try body(guest) }
             try guest.verify()
         }
         await stack.stop()
@@ -114,7 +114,7 @@ import VFIOUser
         let load = try Load { try other.verify() }
         try await onThread {
             let guest = try NVMeGuest(first.hostSocketPath)
-            for _ in 0..<50 {
+            for _ in 0..<Effort.of(50) {
                 guest.submit(isWrite: true)
                 try guest.access.resetFunction()
                 try guest.start()
@@ -138,7 +138,7 @@ import VFIOUser
         try await onThread {
             var random = Seed.sample(1)[0]
             print("kills: \(random)")
-            for _ in 0..<200 {
+            for _ in 0..<Effort.of(200) {
                 try Self.live(victim.hostSocketPath, stage: random.pick(0...4), &random)
             }
             try Self.patiently { try NVMeGuest(victim.hostSocketPath) }.verify()
@@ -158,7 +158,7 @@ import VFIOUser
         let load = try Load { try guest.verify() }
         try await onThread {
             let client = try VFIOUserClient(path: hostile.hostSocketPath)
-            for turn in 0..<20_000 as Range<UInt64> {
+            for turn in 0..<UInt64(Effort.of(20_000)) {
                 try client.writeRegister(
                     region: 0, offset: 0x14, byteCount: 4, value: 0x460000 | turn & 1,
                     isPosted: true)

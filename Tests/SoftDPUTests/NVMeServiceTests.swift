@@ -5,6 +5,7 @@ import Memory
 import NVMeDriver
 import NVMeHost
 import Platform
+import Seeds
 import SoftDPU
 import Testing
 
@@ -66,7 +67,7 @@ import Testing
             guest.submit(isWrite: true)
             try guest.collect(tolerating: 0x0B)
         }
-        for _ in 0..<20 {
+        for _ in 0..<Effort.of(20) {
             #expect(await load.advance())
             try await stack.nvme.detach(2, from: "n0")
             #expect(await load.advance())
@@ -90,7 +91,7 @@ import Testing
         let controller = try await stack.nvme.make(0, [stack.ramDisk()])
         let guest = try await onThread { try NVMeGuest(controller.hostSocketPath) }
         let load = try Load { try guest.verify() }
-        for turn in 0..<1000 {
+        for turn in 0..<Effort.of(1000) {
             try await controller.suspend(within: .seconds(10), force: false)
             try await controller.resume()
             if turn % 100 == 0 { #expect(await load.advance()) }
@@ -152,7 +153,7 @@ import Testing
         let chosen = options
         let guest = try await onThread { try NVMeGuest(path, chosen) }
         let load = try Load { try guest.verify() }
-        for _ in 0..<20 {
+        for _ in 0..<Effort.of(20) {
             #expect(await load.advance())
             try await service.destroySubsystem(NVMeSubsystems.nqn(0), force: true)
             service = try await stack.service().nvme

@@ -1,0 +1,11 @@
+internal import Platform
+
+/// How often a test repeats what takes long.
+public enum Effort {
+    /// `SOFTSNAP_SLOW=n` in the environment divides by n: sanitizers make everything as much slower.
+    private static let divisor =
+        ProcessFacts.environment("SOFTSNAP_SLOW").flatMap(Int.init).map { max(1, $0) } ?? 1
+
+    /// `count` times, or less where everything is slow; once at least.
+    public static func of(_ count: Int) -> Int { max(1, count / divisor) }
+}
