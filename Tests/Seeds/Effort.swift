@@ -2,7 +2,7 @@ internal import Platform
 
 /// How often a test repeats what takes long.
 public enum Effort {
-    /// `SOFTSNAP_SLOW=n` in the environment divides by n: sanitizers make everything as much slower.
+    /// `SOFTSNAP_SLOW=n` in the environment divides by n: sanitizers slow everything down as much.
     private static let divisor =
         ProcessFacts.environment("SOFTSNAP_SLOW").flatMap(Int.init).map { max(1, $0) } ?? 1
 
