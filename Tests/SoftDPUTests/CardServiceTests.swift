@@ -24,7 +24,7 @@ private func expectRefusal(
 }
 
 @Suite(.serialized) struct `A served card` {
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(10)))
     func `ends in order when nobody keeps it`() async throws {
         let directory = "/var/tmp/softsnap-dpu-\(ProcessFacts.identifier)-\(UUID.random())"
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -46,7 +46,7 @@ private func expectRefusal(
     private let pf = Stack.vuid(0)
     private var vf: String { pf + "VF1" }
 
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(10)))
     func `gives a VF to a virtual machine once the host has enabled it`() async throws {
         let stack = try await Stack(functionCount: 1, vfCount: 4)
         await expectRefusal(ErrorNumber.invalid) { _ = try await stack.create("v", on: vf, nil) }
@@ -65,7 +65,7 @@ private func expectRefusal(
         await stack.stop()
     }
 
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(10)))
     func `keeps vectors over controllers and takes them back on demand`() async throws {
         let stack = try await Stack(functionCount: 1, vfCount: 4)
         _ = try await stack.create("p", on: pf, nil)
@@ -81,7 +81,7 @@ private func expectRefusal(
         await stack.stop()
     }
 
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(10)))
     func `plugs a function and unplugs it when its machine lets go`() async throws {
         let stack = try await Stack(functionCount: 1)
         let made = try await stack.manager.createFunction(FunctionRequest(kind: .virtioBlk))
@@ -110,7 +110,7 @@ private func expectRefusal(
         await stack.stop()
     }
 
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(10)))
     func `writes no byte into a host without power`() async throws {
         let stack = try await Stack(functionCount: 1)
         let controller = try await stack.create(0, stack.ramDisk())
@@ -137,7 +137,7 @@ private func expectRefusal(
         await stack.stop()
     }
 
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(10)))
     func `resets a function that no machine has`() async throws {
         let stack = try await Stack(functionCount: 1)
         let controller = try await stack.create(0, stack.ramDisk())
@@ -149,7 +149,7 @@ private func expectRefusal(
         await stack.stop()
     }
 
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(10)))
     func `is not power-cycled inside its service`() async throws {
         let stack = try await Stack(functionCount: 1)
         await expectRefusal(ErrorNumber.notSupported) { try await stack.manager.powerCycle() }

@@ -35,7 +35,7 @@ extension `NVMe functions` {
                 Way(mode: .mapped, kind: .mapped, usesInterrupts: true),
             ].prefix(Effort.of(7) + 1))
 
-        @Test(.timeLimit(.minutes(2)))
+        @Test(.timeLimit(.minutes(10)))
         func `says what it is`() async throws {
             let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1))
             let controller = try await stack.nvme.make(0, [stack.ramDisk(), stack.ramDisk()])
@@ -59,7 +59,7 @@ extension `NVMe functions` {
         }
 
         /// Known issue 4507936: CAP.MQES did not follow the queue depth.
-        @Test(.timeLimit(.minutes(2)))
+        @Test(.timeLimit(.minutes(10)))
         func `has these capabilities to the bit (4507936)`() async throws {
             let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1))
             let controller = try await stack.nvme.make(0, [stack.ramDisk()])
@@ -71,7 +71,7 @@ extension `NVMe functions` {
             await stack.stop()
         }
 
-        @Test(.timeLimit(.minutes(2)), arguments: ways)
+        @Test(.timeLimit(.minutes(10)), arguments: ways)
         func `returns what was written`(way: Way) async throws {
             let stack = try await Stack(
                 nvme: Stack.NVMe(functionCount: 1, doorbells: way.mode))
@@ -93,7 +93,7 @@ extension `NVMe functions` {
             await stack.stop()
         }
 
-        @Test(.timeLimit(.minutes(2)))
+        @Test(.timeLimit(.minutes(10)))
         func `moves a megabyte with one command`() async throws {
             let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1))
             let controller = try await stack.nvme.make(0, [stack.ramDisk(byteCount: 8 << 20)])
@@ -107,7 +107,7 @@ extension `NVMe functions` {
             await stack.stop()
         }
 
-        @Test(.timeLimit(.minutes(2)))
+        @Test(.timeLimit(.minutes(10)))
         func `carries out every kind of command`() async throws {
             let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1))
             let controller = try await stack.nvme.make(0, [stack.ramDisk()])
@@ -152,7 +152,7 @@ extension `NVMe functions` {
             await stack.stop()
         }
 
-        @Test(.timeLimit(.minutes(2)), arguments: ways)
+        @Test(.timeLimit(.minutes(10)), arguments: ways)
         func `creates and deletes queues again and again`(way: Way) async throws {
             let stack = try await Stack(
                 nvme: Stack.NVMe(functionCount: 1, doorbells: way.mode))
@@ -172,7 +172,7 @@ extension `NVMe functions` {
             await stack.stop()
         }
 
-        @Test(.timeLimit(.minutes(2)), .enabled(if: malloc_probe_is_active()))
+        @Test(.timeLimit(.minutes(10)), .enabled(if: malloc_probe_is_active()))
         func `has a driver that submits and polls without allocating`() async throws {
             let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1, doorbells: .mapped))
             let controller = try await stack.nvme.make(0, [stack.ramDisk()])
@@ -201,7 +201,7 @@ extension `NVMe functions` {
         // --- vectors and queues ---
 
         /// Known issue 3631346: free queues and vectors did not add up after controllers came and went.
-        @Test(.timeLimit(.minutes(2)))
+        @Test(.timeLimit(.minutes(10)))
         func `keeps a ledger of free vectors that adds up (3631346)`() async throws {
             let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1, vfCount: 4))
             _ = try await stack.nvme.make(0, [])
