@@ -200,7 +200,8 @@ extension `NVMe functions` {
 
         // --- vectors and queues ---
 
-        /// Known issue 3631346: free queues and vectors did not add up after controllers came and went.
+        /// Known issue 3631346: free queues and vectors did not add up after controllers came and
+        /// went.
         @Test(.timeLimit(.minutes(10)))
         func `keeps a ledger of free vectors that adds up (3631346)`() async throws {
             let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1, vfCount: 4))
