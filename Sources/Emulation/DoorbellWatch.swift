@@ -4,11 +4,11 @@ internal import Platform
 /// When a queue that found nothing looks again.
 ///
 /// Stores to trapped doorbells arrive as kicks. Mapped ones make no event, so an idle queue looks
-/// at them in growing intervals: up to 4 ms of latency after a pause, and less than 1 percent of a
+/// at them in growing intervals: up to 8 ms of latency after a pause, and less than 1 percent of a
 /// core. The times are multiples of the interval: all idle queues of a reactor look at once.
 struct DoorbellWatch {
     private static let shortest = Ticks.from(nanoseconds: 62_500)
-    private static let longest = Ticks.from(nanoseconds: 4_000_000)
+    private static let longest = Ticks.from(nanoseconds: 8_000_000)
 
     private let isMapped: Bool
     private var interval = DoorbellWatch.shortest

@@ -25,8 +25,10 @@ def figure(name, value, unit):
 
 
 def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU time of a process's threads, in nanoseconds counted by the scheduler: the ticks of
+    /proc/PID/stat are samples, and wrong for work that keeps step with the tick."""
+    files = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
 def private_kib(pid):
