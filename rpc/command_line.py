@@ -165,6 +165,8 @@ def add_argument(parser, param, family):
         settings["type"] = lambda text: text.split(",")
     elif param["type"] == "u32s":
         settings["type"] = numbers
+    elif param["type"] == "object":
+        settings["type"] = json.loads
     if "enum" in param:
         settings["choices"] = param["enum"]
     if isinstance(cli, list):

@@ -14,7 +14,7 @@ RPC = Path(__file__).resolve().parent
 REFERENCE = RPC / "README.md"
 SWIFT = RPC.parent / "Sources" / "ControlAPI" / "SchemaText.swift"
 
-TYPES = {"u8", "u16", "u32", "u64", "i32", "bool", "str", "strs", "u32s", "uuid"}
+TYPES = {"u8", "u16", "u32", "u64", "i32", "bool", "str", "strs", "u32s", "uuid", "object"}
 METHOD_KEYS = {"name", "summary", "mask", "decode_error", "params_error", "ignores_params",
                "params", "result", "errors", "notes", "example"}
 PARAM_KEYS = {"name", "type", "required", "default", "min", "max", "max_count", "enum", "also",

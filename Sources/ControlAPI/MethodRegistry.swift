@@ -30,6 +30,7 @@ public final class MethodRegistry: Sendable {
         var names: [String] = []
         var phase = Phase.startup
         var waiting: [CheckedContinuation<Void, Never>] = []
+        var whenChanged: (@Sendable () async -> Void)?
     }
 
     private let state = Mutex(State())
@@ -58,7 +59,10 @@ public final class MethodRegistry: Sendable {
         _ request: RPCRequest
     ) async throws(RPCError) -> JSONValue {
         do throws(RPCError) {
-            let result = try await answer(request)
+            let result = try await perform(request)
+            if RPCSchema.shared.methods[request.method]?.changesObjects == true {
+                await state.withLock(\.whenChanged)?()
+            }
             history?.record(request, .success(result))
             return result
         } catch {
@@ -67,7 +71,8 @@ public final class MethodRegistry: Sendable {
         }
     }
 
-    private nonisolated(nonsending) func answer(
+    /// Answers a request without noting it.
+    nonisolated(nonsending) func perform(
         _ request: RPCRequest
     ) async throws(RPCError) -> JSONValue {
         let (handler, phase) = state.withLock { ($0.handlers[request.method], $0.phase) }
@@ -75,7 +80,22 @@ public final class MethodRegistry: Sendable {
             throw .methodNotFound
         }
         try schema.mask.check(phase)
-        let parameters = try schema.check(request.params)
+        return try await run(handler, try schema.check(request.params))
+    }
+
+    /// Carries out a call of the service's own, in every phase.
+    nonisolated(nonsending) func `repeat`(
+        _ method: String, _ params: JSONObject
+    ) async throws(RPCError) -> JSONValue {
+        guard let handler = state.withLock({ $0.handlers[method] }),
+            let schema = RPCSchema.shared.methods[method]
+        else { throw .methodNotFound }
+        return try await run(handler, try schema.check(.object(params)))
+    }
+
+    private nonisolated(nonsending) func run(
+        _ handler: RPCHandler, _ parameters: Parameters
+    ) async throws(RPCError) -> JSONValue {
         do {
             return try await handler(parameters)
         } catch let error as RPCError {
@@ -87,6 +107,11 @@ public final class MethodRegistry: Sendable {
         } catch {
             throw .internalError("\(error)")
         }
+    }
+
+    /// Sets what is called after each call that changed objects, before it is answered.
+    func whenChanged(_ note: @escaping @Sendable () async -> Void) {
+        state.withLock { $0.whenChanged = note }
     }
 
     public var phase: Phase { state.withLock { $0.phase } }

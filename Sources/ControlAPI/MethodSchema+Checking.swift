@@ -61,6 +61,9 @@ extension MethodSchema {
                 })
             else { throw wrong(value, schema) }
             return value
+        case .object:
+            guard case .object = value else { throw wrong(value, schema) }
+            return value
         case .uuid:
             guard let text = value.string, let uuid = MethodSchema.canonicalUUID(text) else {
                 throw wrong(value, schema)
@@ -133,6 +136,7 @@ extension ParameterSchema {
         case .str: "a string without NUL"
         case .strs: "a list of strings"
         case .u32s: "a list of integers from \(minimum) to \(maximum)"
+        case .object: "an object"
         case .uuid: "a UUID such as 11111111-2222-3333-4444-555555555555"
         }
     }

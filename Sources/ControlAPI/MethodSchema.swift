@@ -22,6 +22,15 @@ struct MethodSchema: Sendable {
     let ignoresParams: Bool
     let params: [ParameterSchema]
 
+    /// Whether a call may change what a saved configuration holds.
+    var changesObjects: Bool {
+        let isAboutObjects = ["bdev_", "spdk_bdev_", "nvme_", "virtio_blk_", "softsnap_apply"]
+            .contains {
+                name.hasPrefix($0)
+            }
+        return isAboutObjects && !["_get", "_list", "_dbg_"].contains { name.contains($0) }
+    }
+
     init(_ json: JSONValue, family: Family) {
         guard let name = json["name"]?.string,
             let mask = json["mask"]?.string.flatMap(Mask.init(rawValue:))

@@ -3,7 +3,7 @@ internal import JSONRPC
 /// What rpc/schema says of one parameter.
 struct ParameterSchema: Sendable {
     enum Kind: String {
-        case u8, u16, u32, u64, i32, bool, str, strs, u32s, uuid
+        case u8, u16, u32, u64, i32, bool, str, strs, u32s, uuid, object
     }
 
     let name: String
@@ -54,7 +54,7 @@ extension ParameterSchema.Kind {
         case .u16: UInt64(UInt16.max)
         case .u32, .u32s: UInt64(UInt32.max)
         case .i32: UInt64(Int32.max)
-        case .u64, .bool, .str, .strs, .uuid: .max
+        case .u64, .bool, .str, .strs, .uuid, .object: .max
         }
     }
 }

@@ -20,6 +20,17 @@ public struct Parameters: Sendable {
     /// Whether the client gave `name` itself.
     public func has(_ name: String) -> Bool { values[name] != nil }
 
+    /// What the client gave, under the schema's names.
+    var given: JSONObject {
+        JSONObject(
+            method.params.compactMap { schema in
+                values[schema.name].map { (key: schema.name, value: $0) }
+            })
+    }
+
+    /// Whether the method has such a parameter.
+    func knows(_ name: String) -> Bool { method.params.contains { $0.name == name } }
+
     public func string(_ name: String) -> String { required(name, optionalString(name)) }
     public func optionalString(_ name: String) -> String? { value(name, [.str, .uuid])?.string }
 
@@ -38,6 +49,11 @@ public struct Parameters: Sendable {
 
     public func optionalUnsigneds(_ name: String) -> [UInt64]? {
         value(name, [.u32s])?.array?.compactMap(\.unsigned)
+    }
+
+    func optionalObject(_ name: String) -> JSONObject? {
+        guard case .object(let members)? = value(name, [.object]) else { return nil }
+        return members
     }
 
     private func value(_ name: String, _ kinds: [ParameterSchema.Kind]) -> JSONValue? {

@@ -92,7 +92,7 @@ extension FunctionListing {
 }
 
 extension VirtioBlkController {
-    /// What creates the controller again as it is now. A suspension is not saved.
+    /// What creates the controller again as it is now.
     fileprivate func savedParams(_ tree: FunctionTree?) -> JSONObject {
         var params: JSONObject = [
             "vuid": .string(options.vuid), "ctrl_id": .string(options.name),
@@ -113,6 +113,7 @@ extension VirtioBlkController {
             ("dbg_local_optimized", options.isLocalOptimized),
         ]
         for (name, isSet) in flags where isSet { params.append(name, true) }
+        if state == .suspended(eventsOnly: false) { params.append("suspended", true) }
         return params
     }
 }

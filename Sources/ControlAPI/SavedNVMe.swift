@@ -34,7 +34,9 @@ extension StorageContext {
                     "nvme_controller_attach_ns",
                     ["ctrl_id": name, "nsid": JSONValue(namespace.id)])
             }
-            call("nvme_controller_resume", ["ctrl_id": name])
+            if await controller.state != .suspended(eventsOnly: false) {
+                call("nvme_controller_resume", ["ctrl_id": name])
+            }
             if manager.isVolatile, tree?[controller.options.vuid]?.isPluggedAtRunTime == true {
                 call("nvme_controller_hotplug", ["ctrl_id": name])
             }

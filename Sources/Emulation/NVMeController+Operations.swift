@@ -7,6 +7,9 @@ internal import Reactor
 
 /// What operators ask for.
 extension NVMeController {
+    /// Number of the lease that it holds.
+    public nonisolated var lease: UInt64 { port.lease }
+
     // --- suspend and resume ---
 
     /// Stops serving: what is in flight is answered, the rest waits on the queues. When `limit`

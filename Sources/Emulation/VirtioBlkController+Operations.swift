@@ -7,6 +7,9 @@ public import VirtioBlk
 
 /// What operators ask for.
 extension VirtioBlkController {
+    /// Number of the lease that it holds.
+    public nonisolated var lease: UInt64 { port.lease }
+
     /// What the device promises its driver now.
     var shape: BlockShape {
         BlockShape.of(use?.device, options: options)

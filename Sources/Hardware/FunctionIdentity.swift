@@ -65,6 +65,8 @@ public struct FunctionListing: Equatable, Sendable {
     public var identity: FunctionIdentity
     /// Name of the controller that holds the serving lease, in whichever service; nil without one.
     public var controller: String?
+    /// Number of its latest lease, whether that has ended or not; nil before the first one.
+    public var lastLease: UInt64?
     /// Where a virtual machine attaches; nil before the function first had a controller.
     public var hostSocketPath: String?
     /// Whether a virtual machine is connected.

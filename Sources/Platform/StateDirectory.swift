@@ -34,7 +34,7 @@ public struct DiskDirectory: StateDirectory {
     public init(path: String) { self.path = path }
 
     /// No state file of ours comes near this size.
-    public static let byteLimit = 1 << 20
+    public static let byteLimit = 16 << 20
 
     public func contents(of name: String) throws(SystemError) -> [UInt8]? {
         do throws(SystemError) {

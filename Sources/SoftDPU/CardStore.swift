@@ -16,7 +16,7 @@ struct CardStore: Sendable {
     }
 
     private static let fileName = "card"
-    private static let heading = "softsnap-card 1"
+    private static let text = SealedText(name: "softsnap-card", version: 1)
 
     private let inventory: Inventory
     private let directory: DiskDirectory?
@@ -54,9 +54,7 @@ struct CardStore: Sendable {
     /// Returns when the card's state is on the medium.
     func save(_ card: Card) throws(HardwareError) {
         guard let directory else { return }
-        var bytes = Array("\(Self.heading)\n".utf8)
-        bytes += CardCoding.encode(card.snapshot).encoded() + [0x0A]
-        bytes += Array("checksum \(Checksum.text(bytes))\n".utf8)
+        let bytes = Self.text.seal(CardCoding.encode(card.snapshot).encoded() + [0x0A])
         do {
             try directory.replace(Self.fileName, by: bytes, through: Self.fileName + ".new")
         } catch {
@@ -123,15 +121,11 @@ struct CardStore: Sendable {
             guard let found = try directory.contents(of: Self.fileName) else { return nil }
             bytes = found
         } catch { throw HardwareError(error.code, "\(error)") }
-        let lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
-        guard lines.count == 4, lines[0].elementsEqual(Self.heading.utf8), lines[3].isEmpty else {
-            throw damaged("it does not begin with \"\(Self.heading)\", or ends too early")
-        }
-        let sum = Checksum.text(bytes[..<lines[2].startIndex])
-        guard lines[2].elementsEqual("checksum \(sum)".utf8) else {
-            throw damaged("its checksum is wrong")
-        }
-        guard let value = try? JSONValue.parse(Array(lines[1])),
+        let body: ArraySlice<UInt8>
+        do throws(SealedText.Damage) {
+            body = try Self.text.open(bytes)
+        } catch { throw damaged(error.reason) }
+        guard let value = try? JSONValue.parse(Array(body)),
             let snapshot = CardCoding.snapshot(value)
         else { throw damaged("it holds no card") }
         return snapshot

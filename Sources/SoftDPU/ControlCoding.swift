@@ -17,6 +17,7 @@ enum ControlCoding {
             "vendor": JSONValue(identity.vendorID),
             "subsystem_vendor": JSONValue(identity.subsystemVendorID),
             "controller": listing.controller.map { JSONValue($0) } ?? .null,
+            "last_lease": listing.lastLease.map { JSONValue($0) } ?? .null,
             "host_socket": listing.hostSocketPath.map { JSONValue($0) } ?? .null,
             "host_connected": .bool(listing.isHostConnected),
             "hotplug": listing.hotplugState.map { .string($0.rawValue) } ?? .null,
@@ -45,6 +46,7 @@ enum ControlCoding {
         listing.identity.subsystemVendorID =
             value.int("subsystem_vendor").flatMap(UInt16.init(exactly:)) ?? 0
         listing.hotplugState = value.text("hotplug").flatMap(HotplugState.init(rawValue:))
+        listing.lastLease = value.unsigned("last_lease")
         listing.isEnabled = value.flag("enabled")
         listing.isDriverBound = value.flag("bound")
         listing.freeVectorCount = value.int("free_vectors")

@@ -24,7 +24,9 @@ final class DPUCore {
     private var memoryFiles: [String: SharedDescriptor] = [:]
     /// By number, unique over all functions: messages name leases by it alone.
     private var leases: [UInt64: EmulatedFunction] = [:]
-    private var leaseCount: UInt64 = 0
+    /// Number of the latest lease. Numbers go on where the last life of the DPU cannot have come
+    /// to, at a million leases a second.
+    private var leaseCount = Clock.wallSeconds() << 20
     /// Services that a power cycle has cut off.
     private var formerHolders: [UInt64] = []
     private var listener: SharedDescriptor?
@@ -117,7 +119,9 @@ final class DPUCore {
 
     func listing(of function: CardFunction) -> FunctionListing {
         var listing = card.listing(of: function)
-        listing.hostSocketPath = emulated[function.identity.vuid]?.hostSocketPath
+        let emulated = emulated[function.identity.vuid]
+        listing.hostSocketPath = emulated?.hostSocketPath
+        listing.lastLease = emulated?.lastLease
         return listing
     }
 

@@ -30,6 +30,8 @@ final class EmulatedFunction {
     let vuid: String
     unowned let core: DPUCore
     private(set) var lease: Lease?
+    /// Number of the latest lease, also when it has ended.
+    private(set) var lastLease: UInt64?
     private var face: (any HostFace)?
     /// Holders that did not close their lease: their requests may be under way.
     private var predecessors: [UInt64] = []
@@ -73,6 +75,7 @@ final class EmulatedFunction {
         let files = try face.adopt(offer)
         self.face = face
         lease = Lease(number: number, controller: offer.controller, peer: peer)
+        lastLease = number
         core.log.notice("event=lease_opened function=\(vuid) controller=\(offer.controller)")
         var grant = Grant(lease: number, predecessors: predecessors, files: files)
         if case .nvme = offer {

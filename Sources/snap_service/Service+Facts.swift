@@ -11,6 +11,7 @@ extension Service {
     var tickRate: UInt64 { Ticks.perSecond }
 
     func initializeFramework() async throws {
+        await recovery?.run()
         log.info("event=initialized reactors=\(group.reactors.count)")
     }
 

@@ -8,6 +8,12 @@ internal import Platform
 internal import Reactor
 internal import SoftDPU
 
+/// Why a service does not start.
+struct StartRefusal: Error, CustomStringConvertible {
+    let reason: String
+    var description: String { reason }
+}
+
 /// One running service: hardware below, reactors and storage in the middle, the RPC server on top.
 final class Service: ServiceFacts {
     struct Options: Sendable {
@@ -23,6 +29,8 @@ final class Service: ServiceFacts {
         var waitsForRPC = false
         var allowedMethods: Set<String>?
         var history = HistoryOptions()
+        /// Where the configuration is kept; nil keeps none.
+        var stateDirectory: String?
     }
 
     let options: Options
@@ -32,6 +40,7 @@ final class Service: ServiceFacts {
     private let registry: MethodRegistry
     private let history: RPCHistory?
     let context: StorageContext
+    let recovery: Recovery?
 
     init(
         _ options: Options, thresholds: LogThresholds, log: Logger
@@ -68,6 +77,9 @@ final class Service: ServiceFacts {
             bdevs: bdevs, manager: manager, controllers: controllers, nvme: nvme, log: log)
         history = options.history.start(log)
         registry = MethodRegistry(allowed: options.allowedMethods, history: history)
+        let record = try options.stateDirectory.map(Self.record)
+        let recovery = record.map { [context, registry] in Recovery($0, context, registry) }
+        self.recovery = recovery
         registry.registerFramework(self)
         registry.registerLog(thresholds)
         registry.registerNotifications(notifications)
@@ -75,6 +87,20 @@ final class Service: ServiceFacts {
         registry.registerSnap(context)
         registry.registerVirtioBlk(context)
         registry.registerNVMe(context)
+        registry.registerRecovery(recovery, context)
+    }
+
+    private static func record(in directory: String) throws -> ConfigurationRecord {
+        do throws(SystemError) {
+            return try ConfigurationRecord(path: directory)
+        } catch {
+            throw StartRefusal(
+                reason: error.code == ErrorNumber.again
+                    ? "another service keeps its configuration in \(directory); choose another "
+                        + "directory with --state"
+                    : "configuration directory \(directory): \(error); choose another with --state"
+            )
+        }
     }
 
     /// A software DPU of our own. Its run directory lies beside the RPC socket, so a second service

@@ -31,6 +31,13 @@ struct SnapServiceCommand: AsyncParsableCommand {
     @Option(help: "Directory of the embedded DPU's sockets; <rpc socket>.run when left out.")
     var run: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Directory in which the configuration is kept, to come back after a crash or a restart."
+                + " <rpc socket>.state when left out with --dpu; without --dpu, where functions end"
+                + " with the process, none; --state '' keeps none."))
+    var state: String?
+
     @Option(name: .customLong("virtio-blk-pfs"), help: "Virtio-blk PFs of the embedded DPU.")
     var virtioBlkFunctions = 1
 
@@ -131,6 +138,8 @@ struct SnapServiceCommand: AsyncParsableCommand {
         var options = Service.Options(
             rpcSocketPath: rpcSocket, cores: try cores(), inventory: try inventory())
         options.dpuSocketPath = dpu
+        options.stateDirectory = state ?? (dpu == nil ? nil : rpcSocket + ".state")
+        if options.stateDirectory?.isEmpty == true { options.stateDirectory = nil }
         options.rpcTCP = try tcpAddress()
         options.rdmaDevice = rdmaDevice
         options.waitsForRPC = waitForRPC

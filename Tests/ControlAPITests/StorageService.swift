@@ -7,12 +7,18 @@ import Reactor
 
 /// A service with all storage methods, called by text.
 struct StorageService {
-    let manager = TestManager()
+    let manager: TestManager
     let bdevs = BdevRegistry()
     let context: StorageContext
     private let service: TestService
+    /// Of a service with a record.
+    private var recovery: Recovery?
 
-    init(isInitialized: Bool = true, hotplugLimit: Duration = .seconds(10)) async throws {
+    init(
+        isInitialized: Bool = true, hotplugLimit: Duration = .seconds(10),
+        manager: TestManager = TestManager(), record: ConfigurationRecord? = nil
+    ) async throws {
+        self.manager = manager
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let group = try ReactorGroup(cores: [], options: Reactor.Options())
         var context = StorageContext(
@@ -26,6 +32,9 @@ struct StorageService {
         service.registry.registerSnap(context)
         service.registry.registerVirtioBlk(context)
         service.registry.registerNVMe(context)
+        recovery = record.map { [service] in Recovery($0, context, service.registry) }
+        service.registry.registerRecovery(recovery, context)
+        await recovery?.run()
     }
 
     func call(_ method: String, _ params: String? = nil) async throws -> String {

@@ -20,11 +20,16 @@ final class TestManager: EmulationManager {
         var lastOffer: VirtioOffer?
         var lastRequest: FunctionRequest?
         var queries = 0
+        var leaseCount: UInt64 = 0
+        /// VUIDs in the order of their opens.
+        var opened: [String] = []
     }
 
     let name = "mlx5_0"
-    let isVolatile = true
+    let isVolatile: Bool
     let model = Mutex(Model())
+
+    init(isVolatile: Bool = true) { self.isVolatile = isVolatile }
 
     var fileNames: [String] { model.withLock { $0.files.keys.sorted() } }
 
@@ -46,6 +51,14 @@ final class TestManager: EmulationManager {
     /// Takes a function out of the card, whoever has it.
     func lose(_ vuid: String) {
         edit { $0.functions.removeAll { $0.identity.vuid == vuid } }
+    }
+
+    /// The services that were connected have died.
+    func loseServices() {
+        edit { model in
+            for index in model.functions.indices { model.functions[index].controller = nil }
+            model.opened = []
+        }
     }
 
     /// A static PF `<serial>S0D0F<n>` with VFs of so many vectors.
@@ -270,7 +283,10 @@ extension TestManager.Model {
         guard queueCount <= limit else {
             throw HardwareError(ErrorNumber.noSpace, "\(queueCount) queues do not fit")
         }
+        leaseCount += 1
+        opened.append(vuid)
         functions[index].controller = controller
+        functions[index].lastLease = leaseCount
         functions[index].hostSocketPath = "/run/\(vuid).sock"
         return functions[index].identity
     }
@@ -343,7 +359,7 @@ protocol TestLease: FunctionPort {
 }
 
 extension TestLease {
-    var lease: UInt64 { 1 }
+    var lease: UInt64 { manager[identity.vuid]?.lastLease ?? 0 }
     var holder: UInt64 { 1 }
     var predecessors: [UInt64] { [] }
     var hostSocketPath: String { "/run/\(identity.vuid).sock" }

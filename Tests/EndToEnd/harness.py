@@ -74,13 +74,16 @@ class Process:
 
 
 class Service:
-    """snap_service with its sockets in `folder`."""
+    """snap_service with its sockets in `folder`. `state` is the directory of its record: none
+    unless told, for tests that make their configuration themselves."""
 
-    def __init__(self, folder, *arguments, name="snap", dpu=None, pfs=1, wait=True):
+    def __init__(self, folder, *arguments, name="snap", dpu=None, pfs=1, wait=True, state=""):
         self.folder = Path(folder)
         self.rpc = self.folder / f"{name}.sock"
         self.log = self.folder / f"{name}.log"
         options = ["-r", self.rpc, "--rpc-log", self.folder / f"{name}.rpc", *arguments]
+        if state is not None:
+            options += ["--state", state]
         if dpu:
             options += ["--dpu", dpu.control]
             self.host = dpu.host
