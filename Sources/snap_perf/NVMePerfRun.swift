@@ -5,31 +5,43 @@ internal import Platform
 /// for a time, and counts.
 struct NVMePerfRun {
     private let queues: [NVMePerfQueue]
-    private let seconds: Double
+    private let options: PerfRun.Options
+    private let blocksPerRequest: UInt64
     private var places: PerfPlaces
+    private var check: PerfCheck?
 
     init(_ sessions: [NVMePerfSession], _ options: PerfRun.Options) throws {
         queues = sessions.flatMap(\.queues)
-        seconds = options.seconds
+        self.options = options
         guard let smallest = sessions.map(\.namespace).min(by: { $0.blockCount < $1.blockCount })
         else { throw PerfError("no controller") }
         places = try PerfPlaces(
             options, blockByteCount: smallest.blockByteCount,
             unitByteCount: smallest.blockByteCount, unitCount: smallest.blockCount)
+        blocksPerRequest = UInt64(options.byteCount / smallest.blockByteCount)
+        guard options.isChecked else { return }
+        var slotCount = 0
+        for queue in queues {
+            queue.firstSlot = slotCount
+            slotCount += queue.started.count
+        }
+        check = try PerfCheck(
+            PerfPattern(byteCount: options.byteCount, seed: options.seed), slotCount: slotCount,
+            placeCount: smallest.blockCount / blocksPerRequest)
     }
 
     mutating func run() throws -> PerfRun.Outcome {
         var outcome = PerfRun.Outcome()
         let processorStart = Clock.threadNanoseconds()
         let start = Ticks.now()
-        let end = start.advanced(by: Ticks.from(nanoseconds: UInt64(seconds * 1e9)))
+        let end = start.advanced(by: Ticks.from(nanoseconds: UInt64(options.seconds * 1e9)))
         var underWay = 0
         for queue in queues {
             for slot in queue.started.indices { submit(slot, on: queue, now: start) }
             queue.queue.publish()
             underWay += queue.started.count
         }
-        var lastAnswer = start
+        var pauses = PauseRecord(from: start, shortest: options.shortestPause)
         while underWay > 0 {
             let now = Ticks.now()
             let isOver = now >= end
@@ -39,11 +51,12 @@ struct NVMePerfRun {
             }
             if isOver { underWay -= answered }
             if answered > 0 {
-                lastAnswer = now
-            } else if Ticks.nanoseconds(from: now.since(lastAnswer)) > 30_000_000_000 {
+                pauses.answered(at: now)
+            } else if pauses.silence(at: now) > 30_000_000_000 {
                 throw PerfError("no answer for 30 seconds with \(underWay) commands under way")
             }
         }
+        outcome.pauses = pauses.pauses
         outcome.nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
         outcome.processorNanoseconds = Clock.threadNanoseconds() - processorStart
         return outcome
@@ -59,6 +72,10 @@ struct NVMePerfRun {
             }
             answered &+= 1
             if !answer.status.isSuccess { outcome.errors &+= 1 }
+            if check != nil, answer.status.isSuccess {
+                try check?.check(
+                    queue.firstSlot + answer.slot, queue.queue.data(of: answer.slot))
+            }
             outcome.latency.record(ticks: now.since(queue.started[answer.slot]))
             if again { submit(answer.slot, on: queue, now: now) }
         }
@@ -71,6 +88,10 @@ struct NVMePerfRun {
     @inline(__always)
     private mutating func submit(_ slot: Int, on queue: NVMePerfQueue, now: Ticks) {
         queue.started[slot] = now
+        if let next = check?.next(queue.firstSlot + slot, queue.queue.data(of: slot)) {
+            return queue.submit(
+                slot, isWrite: next.isWrite, block: next.place * blocksPerRequest)
+        }
         queue.submit(slot, isWrite: places.nextIsWrite(), block: places.next())
     }
 }

@@ -61,6 +61,8 @@ final class NVMePerfSession {
 final class NVMePerfQueue {
     var queue: NVMeDriverQueue
     var started: [Ticks]
+    /// Number of its slot 0 among those of all queues.
+    var firstSlot = 0
     /// Blocks of a command.
     private let blockCount: Int
     private let namespace: NVMeNamespaceFacts

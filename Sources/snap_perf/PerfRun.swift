@@ -17,6 +17,10 @@ struct PerfRun {
         var isRandom = true
         var seconds = 2.0
         var seed: UInt64 = 1
+        /// Writes and reads back what it has written, in the place of `pattern`.
+        var isChecked = false
+        /// Nanoseconds without an answer that count as a pause.
+        var shortestPause = UInt64.max / 4
     }
 
     struct Outcome {
@@ -25,6 +29,8 @@ struct PerfRun {
         var nanoseconds: UInt64 = 0
         var processorNanoseconds: UInt64 = 0
         var latency = LatencyRecord()
+        /// Nanoseconds each.
+        var pauses: [UInt64] = []
 
         var requestsPerSecond: Double {
             Double(requests) * 1e9 / Double(max(1, nanoseconds))
@@ -34,6 +40,7 @@ struct PerfRun {
     private let session: PerfSession
     private let options: Options
     private var places: PerfPlaces
+    private var check: PerfCheck?
 
     init(_ session: PerfSession, _ options: Options) throws {
         self.session = session
@@ -41,6 +48,11 @@ struct PerfRun {
         places = try PerfPlaces(
             options, blockByteCount: session.disk.blockByteCount, unitByteCount: 512,
             unitCount: session.disk.sectorCount)
+        guard options.isChecked else { return }
+        check = try PerfCheck(
+            PerfPattern(byteCount: options.byteCount, seed: options.seed),
+            slotCount: session.rings.reduce(0) { $0 + $1.queue.layout.slotCount },
+            placeCount: session.disk.sectorCount / UInt64(options.byteCount / 512))
     }
 
     mutating func run() throws -> Outcome {
@@ -53,21 +65,22 @@ struct PerfRun {
             publish(ring)
         }
         var underWay = session.rings.reduce(0) { $0 + $1.queue.layout.slotCount }
-        var lastAnswer = start
+        var pauses = PauseRecord(from: start, shortest: options.shortestPause)
         while underWay > 0 {
             let now = Ticks.now()
             let isOver = now >= end
             var answered = 0
             for ring in session.rings {
-                answered += reap(ring, now: now, again: !isOver, &outcome)
+                answered += try reap(ring, now: now, again: !isOver, &outcome)
             }
             if isOver { underWay -= answered }
             if answered > 0 {
-                lastAnswer = now
-            } else if Ticks.nanoseconds(from: now.since(lastAnswer)) > 30_000_000_000 {
+                pauses.answered(at: now)
+            } else if pauses.silence(at: now) > 30_000_000_000 {
                 throw PerfError("no answer for 30 seconds with \(underWay) requests under way")
             }
         }
+        outcome.pauses = pauses.pauses
         outcome.nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
         outcome.processorNanoseconds = Clock.threadNanoseconds() - processorStart
         return outcome
@@ -75,12 +88,16 @@ struct PerfRun {
 
     private mutating func reap(
         _ ring: PerfRing, now: Ticks, again: Bool, _ outcome: inout Outcome
-    ) -> Int {
+    ) throws -> Int {
         var answered = 0
         while let answer = ring.queue.reap() {
             answered += 1
             outcome.requests += 1
             if answer.status != 0 { outcome.errors += 1 }
+            if check != nil, answer.status == 0 {
+                try check?.check(
+                    ring.firstSlot + answer.slot, ring.queue.data(of: answer.slot))
+            }
             outcome.latency.record(ticks: now.since(ring.started[answer.slot]))
             if again { submit(answer.slot, on: ring, now: now) }
         }
@@ -90,6 +107,12 @@ struct PerfRun {
 
     private mutating func submit(_ slot: Int, on ring: PerfRing, now: Ticks) {
         ring.started[slot] = now
+        if let next = check?.next(ring.firstSlot + slot, ring.queue.data(of: slot)) {
+            let sector = next.place * UInt64(options.byteCount / 512)
+            return ring.queue.submit(
+                slot: slot, type: next.isWrite ? 1 : 0, sector: sector,
+                byteCount: options.byteCount)
+        }
         ring.queue.submit(
             slot: slot, type: places.nextIsWrite() ? 1 : 0, sector: places.next(),
             byteCount: options.byteCount)

@@ -77,7 +77,7 @@ final class PerfSession {
                 descriptorArea: queue.descriptorAddress + user,
                 driverArea: queue.driverAddress + user, deviceArea: queue.deviceAddress + user,
                 base: layout.isPacked ? 0x8000_8000 : 0, kick: kick, call: call))
-        return PerfRing(queue, kick: kick)
+        return PerfRing(queue, kick: kick, firstSlot: index * layout.slotCount)
     }
 
     func stop() throws {
@@ -91,8 +91,11 @@ final class PerfRing {
     private let kick: SharedDescriptor
     /// By slot: when its request was submitted.
     var started: [Ticks]
+    /// Number of its slot 0 among those of all queues.
+    let firstSlot: Int
 
-    init(_ queue: consuming BlockDriverQueue, kick: SharedDescriptor) {
+    init(_ queue: consuming BlockDriverQueue, kick: SharedDescriptor, firstSlot: Int) {
+        self.firstSlot = firstSlot
         started = Array(repeating: Ticks(0), count: queue.layout.slotCount)
         self.queue = queue
         self.kick = kick

@@ -80,6 +80,12 @@ struct SnapPerfCommand: ParsableCommand {
     @Option(help: "Stay connected and idle for so many seconds afterwards.")
     var hold = 0.0
 
+    @Flag(help: "Write, read back and compare all the time, in the place of --rw.")
+    var check = false
+
+    @Option(help: "Report each time of more than so many milliseconds without an answer.")
+    var pauses: Double?
+
     @Option(help: "Write and verify so many requests first.")
     var verify = 0
 
@@ -186,6 +192,8 @@ struct SnapPerfCommand: ParsableCommand {
         options.isRandom = !sequential
         options.seconds = seconds
         options.seed = seed
+        options.isChecked = check
+        if let pauses { options.shortestPause = UInt64(pauses * 1e6) }
         return options
     }
 
@@ -206,12 +214,13 @@ struct SnapPerfCommand: ParsableCommand {
             latency.valueAtPercentile(99.9), UInt64(latency.mean),
         ]
         let rate = UInt64(outcome.requestsPerSecond)
+        let list = outcome.pauses.map(String.init).joined(separator: ", ")
         ProcessFacts.say(
             json
                 ? """
                 {"requests": \(outcome.requests), "iops": \(rate), "errors": \(outcome.errors), \
                 "p50": \(figures[0]), "p99": \(figures[1]), "p99.9": \(figures[2]), \
-                "mean": \(figures[3])}
+                "mean": \(figures[3]), "pauses": [\(list)]}
                 """
                 : """
                 requests: \(outcome.requests)
@@ -219,7 +228,7 @@ struct SnapPerfCommand: ParsableCommand {
                 errors: \(outcome.errors)
                 latency_ns: p50 \(figures[0]) p99 \(figures[1]) p99.9 \(figures[2]) \
                 mean \(figures[3])
-                """)
+                """ + (outcome.pauses.isEmpty ? "" : "\npauses_ns: \(list)"))
         if outcome.errors > 0 { throw PerfError("\(outcome.errors) requests failed") }
     }
 }
