@@ -18,7 +18,7 @@ import Testing
             manager.addPF(vfs: [5], kind: .nvme)
         }
 
-        /// A new life of the service; the one before has died, as far as its card and its record know.
+        /// A new life of the service; the one before has died for its card and its record.
         func start() async throws -> StorageService {
             manager.loseServices()
             return try await StorageService(
