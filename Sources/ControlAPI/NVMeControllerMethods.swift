@@ -50,19 +50,14 @@ extension MethodRegistry {
     func registerNVMeStates(_ context: StorageContext) {
         register("nvme_controller_suspend") { parameters in
             let controller = try await context.nvme.find(parameters.string("ctrl_id"))
+            let limit = parameters.optionalUnsigned("timeout_ms").map { Duration.milliseconds($0) }
+            let force = parameters.flag("force")
             if parameters.flag("live_update_notifier") {
-                throw ControllerError(
-                    ErrorNumber.notSupported,
-                    "live_update_notifier: this service does not hand controllers over yet; "
-                        + "destroy the controller here and create it there")
-            }
-            if parameters.flag("admin_only") {
+                try await controller.handOver(within: limit, force: force)
+            } else if parameters.flag("admin_only") {
                 try await controller.suspendAdmin()
             } else {
-                let limit = parameters.optionalUnsigned("timeout_ms")
-                try await controller.suspend(
-                    within: limit.map { Duration.milliseconds($0) },
-                    force: parameters.flag("force"))
+                try await controller.suspend(within: limit, force: force)
             }
             return true
         }
@@ -145,6 +140,7 @@ extension NVMeController {
         object.append("num_msix", JSONValue(vectors))
         object.append("min configurable num_msix", JSONValue(range.lowerBound))
         object.append("max configurable num_msix", JSONValue(range.upperBound))
+        if let part = state.liveUpdate { object.append("live_update", .string(part)) }
         object.append("vuid", .string(identity.vuid))
         object.append("pf_id", JSONValue(identity.pfIndex))
         if let vfIndex = identity.vfIndex { object.append("vf_id", JSONValue(vfIndex)) }

@@ -7,12 +7,6 @@ extension StorageContext {
     func nvmeOptions(_ parameters: Parameters) async throws -> NVMeOptions {
         let nqn = parameters.string("nqn")
         _ = try await nvme.subsystem(nqn)
-        if parameters.flag("live_update_listener") {
-            throw ControllerError(
-                ErrorNumber.notSupported,
-                "live_update_listener: this service does not take controllers over yet; destroy "
-                    + "the controller there and create it here")
-        }
         if parameters.has("vf_id"), !parameters.has("pf_id") {
             throw ControllerError(
                 ErrorNumber.invalid, "vf_id counts the VFs of a PF; give its pf_id as well")
@@ -46,7 +40,9 @@ extension StorageContext {
         options.offersCompare = parameters.flag("compare")
         options.offersCompareAndWrite = parameters.flag("compare_write")
         options.offersDeallocate = parameters.flag("deallocate_dsm")
-        options.startsSuspended = parameters.flag("suspended")
+        options.listenerPatience = listenerPatience(parameters)
+        options.startsSuspended =
+            parameters.flag("suspended") || options.listenerPatience != nil
         options.isAdminOnly = parameters.flag("admin_only")
         options.isDynamic = parameters.flag("dynamic_msix")
         options.quirks = UInt32(truncatingIfNeeded: parameters.unsigned("quirks"))

@@ -233,27 +233,28 @@ enum SchemaText {
         nded","type":"bool","default":false},{"name":"admin_only","type":"bool","default":fals\#
         e},{"name":"dynamic_msix","type":"bool","default":false},{"name":"vf_num_msix","type":\#
         "u32","min":2},{"name":"live_update_listener","type":"bool","default":false},{"name":"\#
-        quirks","type":"u32","default":0},{"name":"snapshot","type":"str"}]},{"name":"nvme_con\#
-        troller_destroy","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":\#
-        true},{"name":"release_msix","type":"bool","default":false},{"name":"force","type":"bo\#
-        ol","default":false}]},{"name":"nvme_controller_suspend","mask":"runtime","params":[{"\#
-        name":"ctrl_id","type":"str","required":true},{"name":"timeout_ms","type":"u32"},{"nam\#
-        e":"force","type":"bool","default":false},{"name":"admin_only","type":"bool","default"\#
-        :false},{"name":"live_update_notifier","type":"bool","default":false}]},{"name":"nvme_\#
-        controller_resume","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required\#
-        ":true},{"name":"live_update","type":"bool","default":false}]},{"name":"nvme_controlle\#
-        r_attach_ns","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true\#
-        },{"name":"nsid","type":"u32","required":true}]},{"name":"nvme_controller_detach_ns","\#
-        mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"nsi\#
-        d","type":"u32","required":true}]},{"name":"nvme_controller_list","mask":"runtime","pa\#
-        rams":[{"name":"ctrl_id","type":"str"},{"name":"nqn","type":"str"}]},{"name":"nvme_con\#
-        troller_modify","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":t\#
-        rue},{"name":"num_queues","type":"u32","min":1,"max":65535},{"name":"num_msix","type":\#
-        "u32","min":2}]},{"name":"nvme_controller_snapshot_get","mask":"runtime","params":[{"n\#
-        ame":"ctrl_id","type":"str","required":true},{"name":"filename","type":"str","required\#
-        ":true}]},{"name":"nvme_controller_dbg_io_stats_get","mask":"runtime","params":[{"name\#
-        ":"ctrl_id","type":"str"}]},{"name":"nvme_controller_dbg_debug_stats_get","mask":"runt\#
-        ime","params":[{"name":"ctrl_id","type":"str"}]}]}
+        listener_timeout_ms","type":"u32","default":600000,"min":1,"max":86400000},{"name":"qu\#
+        irks","type":"u32","default":0},{"name":"snapshot","type":"str"}]},{"name":"nvme_contr\#
+        oller_destroy","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":tr\#
+        ue},{"name":"release_msix","type":"bool","default":false},{"name":"force","type":"bool\#
+        ","default":false}]},{"name":"nvme_controller_suspend","mask":"runtime","params":[{"na\#
+        me":"ctrl_id","type":"str","required":true},{"name":"timeout_ms","type":"u32"},{"name"\#
+        :"force","type":"bool","default":false},{"name":"admin_only","type":"bool","default":f\#
+        alse},{"name":"live_update_notifier","type":"bool","default":false}]},{"name":"nvme_co\#
+        ntroller_resume","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":\#
+        true},{"name":"live_update","type":"bool","default":false}]},{"name":"nvme_controller_\#
+        attach_ns","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},\#
+        {"name":"nsid","type":"u32","required":true}]},{"name":"nvme_controller_detach_ns","ma\#
+        sk":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"nsid"\#
+        ,"type":"u32","required":true}]},{"name":"nvme_controller_list","mask":"runtime","para\#
+        ms":[{"name":"ctrl_id","type":"str"},{"name":"nqn","type":"str"}]},{"name":"nvme_contr\#
+        oller_modify","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":tru\#
+        e},{"name":"num_queues","type":"u32","min":1,"max":65535},{"name":"num_msix","type":"u\#
+        32","min":2}]},{"name":"nvme_controller_snapshot_get","mask":"runtime","params":[{"nam\#
+        e":"ctrl_id","type":"str","required":true},{"name":"filename","type":"str","required":\#
+        true}]},{"name":"nvme_controller_dbg_io_stats_get","mask":"runtime","params":[{"name":\#
+        "ctrl_id","type":"str"}]},{"name":"nvme_controller_dbg_debug_stats_get","mask":"runtim\#
+        e","params":[{"name":"ctrl_id","type":"str"}]}]}
         """#,
         #"""
         {"family":"snap","methods":[{"name":"softsnap_rdma_resources","mask":"runtime","params\#
@@ -287,26 +288,27 @@ enum SchemaText {
         n_order","type":"bool","default":false},{"name":"indirect_desc","type":"bool","default\#
         ":false},{"name":"read_only","type":"bool","default":false},{"name":"suspended","type"\#
         :"bool","default":false},{"name":"live_update_listener","type":"bool","default":false}\#
-        ,{"name":"dbg_bdev_type","type":"str","enum":["null"]},{"name":"dbg_local_optimized","\#
-        type":"bool","default":false}]},{"name":"virtio_blk_controller_destroy","mask":"runtim\#
-        e","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"force","type":"b\#
-        ool","default":false},{"name":"release_msix","type":"bool","default":false}]},{"name":\#
-        "virtio_blk_controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":"s\#
-        tr","required":true},{"name":"timeout_ms","type":"u32"},{"name":"events_only","type":"\#
-        bool","default":false},{"name":"live_update_notifier","type":"bool","default":false}]}\#
-        ,{"name":"virtio_blk_controller_resume","mask":"runtime","params":[{"name":"ctrl_id","\#
-        type":"str","required":true}]},{"name":"virtio_blk_controller_bdev_attach","mask":"run\#
-        time","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"bdev","type":\#
-        "str","required":true},{"name":"vblk_id","type":"str","max_count":20},{"name":"dbg_bde\#
-        v_type","type":"str","enum":["null"]}]},{"name":"virtio_blk_controller_bdev_detach","m\#
-        ask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true}]},{"name":"vi\#
-        rtio_blk_controller_list","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]}\#
-        ,{"name":"virtio_blk_controller_modify","mask":"runtime","params":[{"name":"ctrl_id","\#
-        type":"str","required":true},{"name":"num_queues","type":"u32","min":1,"max":65535},{"\#
-        name":"num_msix","type":"u32","min":2}]},{"name":"virtio_blk_controller_dbg_io_stats_g\#
-        et","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_blk_c\#
-        ontroller_dbg_debug_stats_get","mask":"runtime","params":[{"name":"ctrl_id","type":"st\#
-        r"}]}]}
+        ,{"name":"listener_timeout_ms","type":"u32","default":600000,"min":1,"max":86400000},{\#
+        "name":"dbg_bdev_type","type":"str","enum":["null"]},{"name":"dbg_local_optimized","ty\#
+        pe":"bool","default":false}]},{"name":"virtio_blk_controller_destroy","mask":"runtime"\#
+        ,"params":[{"name":"ctrl_id","type":"str","required":true},{"name":"force","type":"boo\#
+        l","default":false},{"name":"release_msix","type":"bool","default":false}]},{"name":"v\#
+        irtio_blk_controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":"str\#
+        ","required":true},{"name":"timeout_ms","type":"u32"},{"name":"events_only","type":"bo\#
+        ol","default":false},{"name":"live_update_notifier","type":"bool","default":false}]},{\#
+        "name":"virtio_blk_controller_resume","mask":"runtime","params":[{"name":"ctrl_id","ty\#
+        pe":"str","required":true}]},{"name":"virtio_blk_controller_bdev_attach","mask":"runti\#
+        me","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"bdev","type":"s\#
+        tr","required":true},{"name":"vblk_id","type":"str","max_count":20},{"name":"dbg_bdev_\#
+        type","type":"str","enum":["null"]}]},{"name":"virtio_blk_controller_bdev_detach","mas\#
+        k":"runtime","params":[{"name":"ctrl_id","type":"str","required":true}]},{"name":"virt\#
+        io_blk_controller_list","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{\#
+        "name":"virtio_blk_controller_modify","mask":"runtime","params":[{"name":"ctrl_id","ty\#
+        pe":"str","required":true},{"name":"num_queues","type":"u32","min":1,"max":65535},{"na\#
+        me":"num_msix","type":"u32","min":2}]},{"name":"virtio_blk_controller_dbg_io_stats_get\#
+        ","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_blk_con\#
+        troller_dbg_debug_stats_get","mask":"runtime","params":[{"name":"ctrl_id","type":"str"\#
+        }]}]}
         """#,
     ]
 }

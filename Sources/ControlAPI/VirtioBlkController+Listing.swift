@@ -32,6 +32,7 @@ extension VirtioBlkController {
             object.append("dynamic_msix", .bool(options.isDynamic))
         }
         object.append("state", .string(state.name))
+        if let part = state.liveUpdate { object.append("live_update", .string(part)) }
         object.append("vuid", .string(identity.vuid))
         object.append("host_socket", .string(hostSocketPath))
         return .object(object)

@@ -35,18 +35,13 @@ extension MethodRegistry {
     private func registerVirtioBlkStates(_ context: StorageContext) {
         register("virtio_blk_controller_suspend") { parameters in
             let controller = try await context.controllers.find(parameters.string("ctrl_id"))
+            let limit = parameters.optionalUnsigned("timeout_ms").map { Duration.milliseconds($0) }
             if parameters.flag("live_update_notifier") {
-                throw ControllerError(
-                    ErrorNumber.notSupported,
-                    "live_update_notifier: this service does not hand controllers over yet; "
-                        + "destroy the controller here and create it there")
-            }
-            if parameters.flag("events_only") {
+                try await controller.handOver(within: limit, offeringFor: limit ?? .zero)
+            } else if parameters.flag("events_only") {
                 try await controller.suspendEvents()
             } else {
-                let limit = parameters.optionalUnsigned("timeout_ms")
-                try await controller.suspend(
-                    within: limit.map { Duration.milliseconds($0) })
+                try await controller.suspend(within: limit)
             }
             return true
         }

@@ -17,7 +17,6 @@ extension StorageContext {
         try requirePowerOfTwo("queue_size", queueSize)
         try requirePowerOfTwo("size_max", parameters.unsigned("size_max"))
         try requirePowerOfTwo("seg_max", parameters.unsigned("seg_max"))
-        try refuseHandOver(parameters)
         let queueCount: Int
         if let function {
             let vectors = try vectorCount(parameters, function)
@@ -42,10 +41,18 @@ extension StorageContext {
             hasAdminQueue: parameters.flag("admin_q"),
             isIndirect: parameters.flag("indirect_desc"), isReadOnly: parameters.flag("read_only"),
             isLocalOptimized: parameters.flag("dbg_local_optimized"),
-            startsSuspended: parameters.flag("suspended"))
+            startsSuspended: parameters.flag("suspended")
+                || parameters.flag("live_update_listener"))
         options.vectorCount = parameters.optionalUnsigned("vf_num_msix").map { Int($0) }
         options.isDynamic = parameters.flag("dynamic_msix")
+        options.listenerPatience = listenerPatience(parameters)
         return (options, device)
+    }
+
+    /// How long a listener waits for its function; nil for a controller that is none.
+    func listenerPatience(_ parameters: Parameters) -> Duration? {
+        guard parameters.flag("live_update_listener") else { return nil }
+        return .milliseconds(parameters.unsigned("listener_timeout_ms"))
     }
 
     func requirePowerOfTwo(_ name: String, _ value: UInt64) throws(ControllerError) {
@@ -54,15 +61,6 @@ extension StorageContext {
             throw ControllerError(
                 ErrorNumber.invalid,
                 "\(name) is \(value); it must be a power of two, such as \(smaller)")
-        }
-    }
-
-    private func refuseHandOver(_ parameters: Parameters) throws(ControllerError) {
-        if parameters.flag("live_update_listener") {
-            throw ControllerError(
-                ErrorNumber.notSupported,
-                "live_update_listener: this service does not take controllers over yet; destroy "
-                    + "the controller there and create it here")
         }
     }
 

@@ -12,7 +12,8 @@ extension NVMeController {
         defer { turnstile.leave() }
         latest = new
         switch state {
-        case .closing, .closed, .opening: return
+        case .closing, .closed, .opening, .offered, .handedOver, .expired: return
+        case .standby: await standBy(new)
         default: await reconcile(new)
         }
     }
@@ -149,7 +150,7 @@ extension NVMeController {
     // --- starting ---
 
     /// CC.EN is 1: a fresh start, or the adoption of a controller whose driver is running.
-    private func startController(_ wanted: NVMeFunctionState) async {
+    func startController(_ wanted: NVMeFunctionState) async {
         let isAdoption = wanted.status & Registers.ready != 0
         if isAdoption {
             guard let record = journal.loadControllerRecord(),

@@ -22,18 +22,28 @@ extension NVMeController {
             throw ControllerError(
                 ErrorNumber.invalid, "controller \"\(options.name)\" is suspended already")
         }
+        try checkNotHandedOver()
         try step(.suspend)
+        try await stop(within: limit, force: force)
+        try step(.suspended)
+    }
+
+    /// Stops the admin queue and drains the others, or goes on as before and says so.
+    func stop(within limit: Duration?, force: Bool) async throws(ControllerError) {
         await admin?.stop(discarding: false)
         if force { for queue in queues.values { await queue.abandonHeld() } }
-        guard await drain(within: limit) else {
+        if await drain(within: limit) { return }
+        switch state {
+        case .suspending(from: .running):
             await resumeQueues()
             await admin?.resume()
-            try step(.abandonSuspend)
-            throw ControllerError(
-                ErrorNumber.timedOut,
-                "controller \"\(options.name)\" did not drain in time; it goes on serving")
+        case .suspending(from: .suspended(eventsOnly: true)): await resumeQueues()
+        default: break
         }
-        try step(.suspended)
+        try step(.abandonSuspend)
+        throw ControllerError(
+            ErrorNumber.timedOut,
+            "controller \"\(options.name)\" did not drain in time; it goes on serving")
     }
 
     /// Goes on with I/O; admin commands wait until `resume`.
@@ -47,10 +57,11 @@ extension NVMeController {
     public func resume() async throws(ControllerError) {
         await enterTurnstile()
         defer { turnstile.leave() }
+        try checkNotHandedOver()
         guard case .suspended = state else {
             throw ControllerError(
                 ErrorNumber.invalid,
-                "controller \"\(options.name)\" is \(state.name.lowercased()), not suspended")
+                "controller \"\(options.name)\" is \(state.situation), not suspended")
         }
         try step(.resume)
         await resumeQueues()
@@ -153,17 +164,21 @@ extension NVMeController {
 
     /// Nothing of an old holder may still reach storage (design, "Predecessor rule").
     private func waitForPredecessors(_ device: BlockDevice) async throws(ControllerError) {
-        for holder in port.predecessors {
-            while (try? device.backend.isHeld(by: holder)) == true {
-                log.notice("event=waiting_for_predecessor controller=\(options.name)")
-                try? await Task.sleep(for: .milliseconds(20))
-            }
-        }
+        await waitForPredecessors(at: device)
         do {
             try device.backend.hold(for: port.holder)
         } catch {
             throw ControllerError(
                 ErrorNumber.inputOutput, "bdev \"\(device.name)\" cannot be locked: \(error)")
+        }
+    }
+
+    func waitForPredecessors(at device: BlockDevice) async {
+        for holder in predecessors {
+            while (try? device.backend.isHeld(by: holder)) == true {
+                log.notice("event=waiting_for_predecessor controller=\(options.name)")
+                try? await Task.sleep(for: .milliseconds(20))
+            }
         }
     }
 

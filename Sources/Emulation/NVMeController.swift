@@ -48,7 +48,11 @@ public actor NVMeController: Turnstiled {
     var vectors: [SharedDescriptor?] = []
     /// By queue, the admin queue's first; they outlive the queues.
     let counters: [QueueCounters]
+    /// Holders before this one whose requests may still be under way.
+    var predecessors: [UInt64] = []
     private var tasks: [Task<Void, Never>] = []
+    /// Ends a wait for another service.
+    var deadline: Task<Void, Never>?
     private let commands: AsyncStream<(run: UInt64, command: AdminCommand)>
     let commandFeed: AsyncStream<(run: UInt64, command: AdminCommand)>.Continuation
 
@@ -115,7 +119,7 @@ public actor NVMeController: Turnstiled {
         guard let next = state.after(event) else {
             throw ControllerError(
                 ErrorNumber.busy,
-                "controller \"\(options.name)\" is \(state.name.lowercased()); it cannot "
+                "controller \"\(options.name)\" is \(state.situation); it cannot "
                     + "\(event.rawValue) now")
         }
         state = next
@@ -125,13 +129,20 @@ public actor NVMeController: Turnstiled {
 
     /// Follows the host from now on.
     func start() throws(ControllerError) {
-        try step(options.startsSuspended ? .suspended : .opened)
+        if port.startsAsStandby {
+            try step(.standBy)
+            watchStandby()
+        } else {
+            predecessors = port.predecessors
+            try step(options.startsSuspended ? .suspended : .opened)
+        }
         tasks.append(
             Task { [port, weak self] in
                 for await state in port.states {
                     guard let self else { return }
                     await self.follow(state)
                 }
+                await self?.leaseEnded()
             })
         tasks.append(
             Task { [commands, weak self] in
@@ -153,6 +164,9 @@ public actor NVMeController: Turnstiled {
         await enterTurnstile()
         defer { turnstile.leave() }
         try step(.close)
+        if case .closing(let resting) = state, !resting.holdsLease {
+            return try await closeWithoutLease(resting, force: force)
+        }
         if let force {
             do throws(ControllerError) {
                 try checkDetached(force: force)
@@ -172,7 +186,26 @@ public actor NVMeController: Turnstiled {
         }
         await endQueues()
         await port.close(releasesVectors: releasesVectors)
+        try finishClose()
+    }
+
+    /// The function is another service's: nothing of it is touched.
+    private func closeWithoutLease(
+        _ resting: ControllerState.Resting, force: Bool?
+    ) async throws(ControllerError) {
+        do throws(ControllerError) {
+            try checkDetached(force: force ?? true)
+        } catch {
+            try step(.abandonClose)
+            throw error
+        }
+        if resting == .standby { await port.close(releasesVectors: false) }
+        try finishClose()
+    }
+
+    private func finishClose() throws(ControllerError) {
         for task in tasks { task.cancel() }
+        deadline?.cancel()
         commandFeed.finish()
         attached = [:]
         try step(.closed)

@@ -18,6 +18,8 @@ public struct NVMeOptions: Equatable, Sendable {
     public var offersCompareAndWrite = false
     public var offersDeallocate = false
     public var startsSuspended = false
+    /// Waits for another service to hand the function over, so long; nil does not.
+    public var listenerPatience: Duration?
     public var isAdminOnly = false
     /// Echoed by the list.
     public var isDynamic = false
@@ -43,6 +45,7 @@ public struct NVMeOptions: Equatable, Sendable {
             controller: name, queueCount: queueCount, queueSize: queueSize,
             memoryByteCount: NVMeMemory.byteCount(queueCount: queueCount + 1))
         offer.vectorCount = vectorCount
+        offer.standsBy = listenerPatience != nil
         return offer
     }
 }

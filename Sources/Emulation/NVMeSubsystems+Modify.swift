@@ -13,6 +13,7 @@ extension NVMeSubsystems {
                 ErrorNumber.busy, "controller \"\(name)\" is being modified already")
         }
         defer { changing.remove(name) }
+        try await controller.checkNoLiveUpdate()
         let function = try await FunctionModification.listing(
             of: controller.options.vuid, controller: name, manager)
         try FunctionModification.checkUse(
@@ -92,5 +93,18 @@ extension NVMeSubsystems {
         where namespaces[index].controller == controller.options.name {
             namespaces[index].controller = nil
         }
+    }
+}
+
+extension NVMeController {
+    /// EBUSY in the middle of a live update.
+    func checkNoLiveUpdate() throws(ControllerError) {
+        guard state.liveUpdate != nil else { return }
+        let situation =
+            state == .suspended(eventsOnly: true)
+            ? "has its admin queue suspended" : "is \(state.situation)"
+        throw ControllerError(
+            ErrorNumber.busy,
+            "controller \"\(options.name)\" \(situation); end its live update, then modify it")
     }
 }

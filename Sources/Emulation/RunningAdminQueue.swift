@@ -92,6 +92,15 @@ final class RunningAdminQueue: @unchecked Sendable {
         }
     }
 
+    /// Touches nothing of the host's from now on: doorbells do not wake it any more. What it holds
+    /// stays until `close`, because giving channels back takes a while.
+    func halt() async {
+        await reactor.run { [self] context in
+            if let id { context.remove(id) }
+            id = nil
+        }
+    }
+
     func close() async {
         await reactor.run { [self] context in
             if let id { context.remove(id) }

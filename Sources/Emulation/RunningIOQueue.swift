@@ -149,6 +149,15 @@ final class RunningIOQueue: @unchecked Sendable {
 
     func resume() async { await use { $0.queue.resume() } }
 
+    /// Touches nothing of the host's from now on: doorbells do not wake it any more. What it holds
+    /// stays until `close`, because giving channels back takes a while.
+    func halt() async {
+        await reactor.run { [self] context in
+            if let pollerID { context.remove(pollerID) }
+            pollerID = nil
+        }
+    }
+
     /// Ends a quiesced queue and gives its channels back.
     func close() async {
         await reactor.run { [self] context in

@@ -131,6 +131,15 @@ final class RunningQueue: @unchecked Sendable {
         }
     }
 
+    /// Touches nothing of the host's from now on: kicks do not wake it any more. The channel stays
+    /// until `close`, because giving that back takes a while.
+    func halt() async {
+        await reactor.run { [self] context in
+            if let id { context.remove(id) }
+            id = nil
+        }
+    }
+
     /// Ends a quiesced queue and gives its channel back.
     /// - Returns: where its successor goes on.
     func close() async -> VirtqueuePosition? {

@@ -20,16 +20,19 @@ extension VirtioBlkController {
         latest = new
         switch state {
         case .closing, .closed, .opening, .suspended(eventsOnly: true): return
+        case .offered, .handedOver, .expired: return
+        case .standby: await standBy(new)
         default: await reconcile(new)
         }
     }
 
     /// Makes what runs be what `wanted` says: first ends what must end, then says so, then starts.
-    func reconcile(_ wanted: VirtioFunctionState) async {
+    /// - Parameter stopped: where queues stand that were stopped before.
+    func reconcile(_ wanted: VirtioFunctionState, stopped: [Int: UInt32] = [:]) async {
         let isRemapped = hostMemory?.generation != wanted.memoryGeneration
         let ending = queues.values.filter { mustEnd($0, wanted, isRemapped: isRemapped) }
         await quiesce(ending, epoch: wanted.epoch)
-        let bases = await endQueues(ending)
+        let bases = await endQueues(ending).merging(stopped) { ended, _ in ended }
         if isRemapped { remap(wanted) }
         for queue in wanted.queues where queues[queue.index] != nil {
             await exchangeCall(of: queue)
@@ -79,7 +82,7 @@ extension VirtioBlkController {
         return bases
     }
 
-    private func remap(_ wanted: VirtioFunctionState) {
+    func remap(_ wanted: VirtioFunctionState) {
         hostMemory = nil
         do {
             hostMemory = MappedMemory(
@@ -162,7 +165,8 @@ extension VirtioBlkController {
         for grant: QueueGrant, _ inflight: InflightGrant?
     ) throws(ControllerError) -> (SharedBytes, Mapping?) {
         guard let inflight else {
-            return (functionMemory.inflightArea(queue: grant.index, run: grant.run), nil)
+            let area = functionMemory.inflightArea(queue: grant.index, run: grant.run)
+            return (area, functionMemory.mapping)
         }
         // The front end may have asked for a region of fewer queues than it starts.
         guard grant.index < inflight.queueCount else {

@@ -25,14 +25,21 @@ extension VirtioBlkController {
         await enterTurnstile()
         defer { turnstile.leave() }
         try step(.suspend)
-        guard await drain(within: limit) else {
-            await resumeQueues()
-            try step(.abandonSuspend)
-            throw ControllerError(
-                ErrorNumber.timedOut,
-                "controller \"\(options.name)\" did not drain in time; it goes on serving")
-        }
+        try await stop(within: limit)
         try step(.suspended)
+    }
+
+    /// Drains every queue, or goes on as before and says so.
+    func stop(within limit: Duration?) async throws(ControllerError) {
+        if await drain(within: limit) { return }
+        if case .suspending(from: .suspended(eventsOnly: false)) = state {
+        } else {
+            await resumeQueues()
+        }
+        try step(.abandonSuspend)
+        throw ControllerError(
+            ErrorNumber.timedOut,
+            "controller \"\(options.name)\" did not drain in time; it goes on serving")
     }
 
     /// Goes on with I/O; what the host sets up waits until `resume`.
@@ -45,10 +52,12 @@ extension VirtioBlkController {
     public func resume() async throws(ControllerError) {
         await enterTurnstile()
         defer { turnstile.leave() }
+        if state == .offered { return try await takeBack() }
+        try checkNotHandedOver()
         guard case .suspended = state else {
             throw ControllerError(
                 ErrorNumber.invalid,
-                "controller \"\(options.name)\" is \(state.name.lowercased()), not suspended")
+                "controller \"\(options.name)\" is \(state.situation), not suspended")
         }
         try step(.resume)
         await resumeQueues()
@@ -191,6 +200,7 @@ extension VirtioBlkController {
             configuration: shape.configurationSpace(), queueCount: options.queueCount,
             queueSize: options.queueSize)
         offer.vectorCount = options.vectorCount
+        offer.standsBy = options.listenerPatience != nil
         return offer
     }
 }

@@ -11,7 +11,9 @@ internal import VirtioBlk
 ///                    │                            │
 ///                    └─────────▶ closing ◀────────┘ ──▶ closed
 ///
-/// A refused `suspending` or `closing` leads back to where it came from.
+/// A refused `suspending` or `closing` leads back to where it came from. A live update has states
+/// of its own: `suspending ──▶ offered ──▶ handedOver` in one service, `standby ──▶ running` in
+/// the other (`VirtioBlkController+HandOver.swift`).
 ///
 /// The host's wishes arrive as whole states; `reconcile` compares the latest with what runs. One
 /// operation at a time goes through the turnstile; state names what is under way.
@@ -44,6 +46,8 @@ public actor VirtioBlkController: Turnstiled {
     var use: BlockDeviceUse?
     public internal(set) var serial: String
     var listener: Task<Void, Never>?
+    /// Ends a wait for another service.
+    var deadline: Task<Void, Never>?
 
     init(
         options: VirtioBlkOptions, port: any VirtioFunctionPort, group: ReactorGroup,
@@ -66,7 +70,7 @@ public actor VirtioBlkController: Turnstiled {
         guard let next = state.after(event) else {
             throw ControllerError(
                 ErrorNumber.busy,
-                "controller \"\(options.name)\" is \(state.name.lowercased()); it cannot "
+                "controller \"\(options.name)\" is \(state.situation); it cannot "
                     + "\(event.rawValue) now")
         }
         state = next
@@ -77,21 +81,27 @@ public actor VirtioBlkController: Turnstiled {
     /// Takes the block device, waits for predecessors, and follows the host from then on.
     func start(_ device: BlockDevice?) async throws(ControllerError) {
         if let device { try take(device) }
-        await waitForPredecessors()
-        try step(options.startsSuspended ? .suspended : .opened)
+        if port.startsAsStandby {
+            try step(.standBy)
+            watchStandby()
+        } else {
+            await waitForPredecessors(port.predecessors)
+            try step(options.startsSuspended ? .suspended : .opened)
+        }
         listener = Task { [port, weak self] in
             for await state in port.states {
                 guard let self else { return }
                 await self.follow(state)
             }
+            await self?.leaseEnded()
         }
     }
 
     /// Nothing of an old holder may still reach host memory or storage (design, "Predecessor
     /// rule").
-    private func waitForPredecessors() async {
+    func waitForPredecessors(_ holders: [UInt64]) async {
         guard let backend = use?.device.backend else { return }
-        for holder in port.predecessors {
+        for holder in holders {
             while (try? backend.isHeld(by: holder)) == true {
                 log.notice("event=waiting_for_predecessor controller=\(options.name)")
                 try? await Task.sleep(for: .milliseconds(20))
@@ -128,6 +138,11 @@ public actor VirtioBlkController: Turnstiled {
         await enterTurnstile()
         defer { turnstile.leave() }
         try step(.close)
+        if case .closing(let resting) = state, !resting.holdsLease {
+            // The function is another service's: nothing of it is touched.
+            if resting == .standby { await port.close(releasesVectors: false) }
+            return try finishClose()
+        }
         if let force { try await askForClose(force: force) }
         guard await drain(within: limit) else {
             if state != .closing(from: .suspended(eventsOnly: false)) { await resumeQueues() }
@@ -140,11 +155,17 @@ public actor VirtioBlkController: Turnstiled {
         let bases = await endQueues(Array(queues.values))
         if let latest { port.acknowledge(generation: latest.generation, bases: bases) }
         await port.close(releasesVectors: releasesVectors)
+        try finishClose()
+    }
+
+    private func finishClose() throws(ControllerError) {
         listener?.cancel()
+        deadline?.cancel()
         use?.close()
         use = nil
         try step(.closed)
     }
+
     /// A refusal leaves the controller as it was. A function that is gone has nobody to refuse.
     private func askForClose(force: Bool) async throws(ControllerError) {
         do {

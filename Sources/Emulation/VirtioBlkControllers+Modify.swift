@@ -30,11 +30,7 @@ extension VirtioBlkControllers {
             function, parameter: vectorCount == nil ? "num_queues" : "num_msix")
         try checkNumbers(function, new, vectors)
         if !changesQueues { return try await setVectors(function, vectors) }
-        guard await controller.state != .suspended(eventsOnly: true) else {
-            throw ControllerError(
-                ErrorNumber.busy,
-                "controller \"\(name)\" has its events suspended; resume it, then modify it")
-        }
+        try await controller.checkNoLiveUpdate()
         if function.identity.vfIndex != nil {
             // The lease and its vectors change in one transaction.
             old.vectorCount = function.identity.vectorCount
@@ -131,6 +127,17 @@ extension VirtioBlkControllers {
 }
 
 extension VirtioBlkController {
+    /// EBUSY in the middle of a live update.
+    func checkNoLiveUpdate() throws(ControllerError) {
+        guard state.liveUpdate != nil else { return }
+        let situation =
+            state == .suspended(eventsOnly: true)
+            ? "has its events suspended" : "is \(state.situation)"
+        throw ControllerError(
+            ErrorNumber.busy,
+            "controller \"\(options.name)\" \(situation); end its live update, then modify it")
+    }
+
     var device: BlockDevice? { use?.device }
 
     /// What opens the controller again as it is now.

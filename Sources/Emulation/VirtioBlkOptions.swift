@@ -22,6 +22,8 @@ public struct VirtioBlkOptions: Equatable, Sendable {
     public var vectorCount: Int?
     /// Asked for with `dynamic_msix`. Every PF's VFs share its pool anyway; it is listed only.
     public var isDynamic = false
+    /// Waits for another service to hand the function over, so long; nil does not.
+    public var listenerPatience: Duration?
 
     public init(
         name: String, vuid: String, bdev: String?, queueCount: Int, queueSize: Int,

@@ -9,7 +9,8 @@ public protocol EmulationManager: Sendable {
 
     func functions() async throws(HardwareError) -> [FunctionListing]
 
-    /// Takes the serving lease of a virtio function. EBUSY while another controller holds it;
+    /// Takes the serving lease of a virtio function, or, if the offer says so and another service
+    /// has that, the standby lease. EBUSY while another controller holds it;
     /// EINVAL for a VF while its PF has no controller, and, field by field, when the offer takes
     /// back what a driver has negotiated; ENOSPC when the vectors do not suffice, ENOMEM when the
     /// RDMA device cannot give the service its queue pairs.

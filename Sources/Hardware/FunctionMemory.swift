@@ -7,7 +7,8 @@ public import Platform
 ///
 /// Layout `CWire/function_memory.h`, version 1.
 public struct FunctionMemory: Sendable {
-    private let mapping: Mapping
+    /// Keeps the areas that are given out.
+    public let mapping: Mapping
     private let header: function_memory_header
 
     public static func byteCount(queueCount: Int, queueSize: Int) -> Int {

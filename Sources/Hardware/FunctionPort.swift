@@ -1,5 +1,13 @@
 public import Platform
 
+/// Whether a lease drives its function now.
+public enum LeaseStanding: Equatable, Sendable {
+    /// It waits for the function: its service sees the states and touches nothing.
+    case standby
+    /// It drives it, after these holders, whose requests may still be under way.
+    case serving(after: [UInt64])
+}
+
 /// What a lease on a function gives. Ends with `close`, or when the holder dies.
 public protocol FunctionPort: Sendable {
     var identity: FunctionIdentity { get }
@@ -11,6 +19,25 @@ public protocol FunctionPort: Sendable {
     var predecessors: [UInt64] { get }
     var functionMemory: SharedDescriptor { get }
     var hostSocketPath: String { get }
+    /// Whether it was opened as the standby lease behind another service's. Its states say when it
+    /// serves (`standing`).
+    var startsAsStandby: Bool { get }
+    /// The controller that the lease was handed over to; nil while it was not.
+    var successor: String? { get }
+
+    /// The controller whose lease stands by behind this one; nil when none does.
+    func listener() async throws(HardwareError) -> String?
+    /// Gives the serving lease to the one that stands by, in one step: nothing of the holder may
+    /// be under way. EINVAL when that one no longer fits what the driver has negotiated.
+    /// - Parameter offering: when none stands by, the first that does gets it at once.
+    /// - Returns: the new holder's controller; nil when none stands by.
+    func handOver(offering: Bool) async throws(HardwareError) -> String?
+    /// Takes an offer back.
+    /// - Returns: the controller that has taken it already; nil when this lease still serves.
+    func withdrawOffer() async throws(HardwareError) -> String?
+    /// Ends the wait of a standby lease.
+    /// - Returns: false when it serves already.
+    func stopStandingBy() async throws(HardwareError) -> Bool
 
     /// Whether the lease may be given back now. Unless `force`, EBUSY for a PF with VF controllers
     /// and for a VF that the host has enabled.

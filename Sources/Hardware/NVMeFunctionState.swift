@@ -11,6 +11,8 @@ public struct NVMeOffer: Equatable, Sendable {
     public var memoryByteCount: Int
     /// Vectors that a VF is to have from now on; nil leaves its assignment alone.
     public var vectorCount: Int?
+    /// Whether the lease may stand by while another service has the serving one.
+    public var standsBy = false
 
     public init(
         controller: String, queueCount: Int, queueSize: Int, memoryByteCount: Int
@@ -42,6 +44,8 @@ public struct NVMeFunctionState: Sendable {
     public var status: UInt32
     /// Eventfds by MSI-X vector; nil where the host has set up none.
     public var vectors: [SharedDescriptor?]
+    /// Of the lease that the state is sent to.
+    public var standing = LeaseStanding.serving(after: [])
 
     public init(
         generation: UInt64, epoch: UInt64, memoryGeneration: UInt64, memory: [MemoryGrant],

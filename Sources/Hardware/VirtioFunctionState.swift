@@ -13,6 +13,8 @@ public struct VirtioOffer: Equatable, Sendable {
     public var queueSize: Int
     /// Vectors that a VF is to have from now on; nil leaves its assignment alone.
     public var vectorCount: Int?
+    /// Whether the lease may stand by while another service has the serving one.
+    public var standsBy = false
 
     public init(
         controller: String, features: UInt64, configuration: [UInt8], queueCount: Int,
@@ -39,6 +41,8 @@ public struct VirtioFunctionState: Sendable {
     public var queues: [QueueGrant]
     /// The front end's own in-flight region, used instead of function memory.
     public var inflight: InflightGrant?
+    /// Of the lease that the state is sent to.
+    public var standing = LeaseStanding.serving(after: [])
 
     public init(
         generation: UInt64, epoch: UInt64, driverFeatures: UInt64, memoryGeneration: UInt64,

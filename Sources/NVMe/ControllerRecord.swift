@@ -26,6 +26,19 @@ extension ControllerModel {
         return words.flatMap { ByteLayout.bytes(of: $0) } + features.hostIdentifier
     }
 
+    /// Identifiers of the namespaces that a record lists; empty when it is not one of ours.
+    public static func namespaces(in record: [UInt8]) -> [UInt32] {
+        var reader = WordReader(record)
+        guard reader.next(10)?.first == recordVersion, let vectorCount = reader.next(),
+            reader.next(Int(min(vectorCount, 65))) != nil, let changedCount = reader.next(),
+            reader.next(Int(min(changedCount, 129))) != nil, let knownCount = reader.next(),
+            let known = reader.next(2 * Int(min(knownCount, UInt64(listedNamespaces) + 1)))
+        else { return [] }
+        return stride(from: 0, to: known.count - 1, by: 2).map {
+            UInt32(truncatingIfNeeded: known[$0])
+        }
+    }
+
     /// Takes over what a predecessor left: its record and the queues that its driver has created.
     /// - Returns: false, with nothing taken, when the record is not one of ours.
     public mutating func restore(_ record: [UInt8], from memory: NVMeMemory) -> Bool {

@@ -72,7 +72,7 @@ final class ControlLink: Sendable {
 
     func forget(lease: UInt64) {
         let port = state.withLock { $0.ports.removeValue(forKey: lease) }
-        port?.end()
+        port?.end(successor: nil)
     }
 
     static let gone = HardwareError(
@@ -127,6 +127,11 @@ final class ControlLink: Sendable {
             for number in message.body["drop"]?.array ?? [] {
                 if let number = number.unsigned { files[number] = nil }
             }
+        case "lease_over":
+            if let lease = message.body.unsigned("lease") {
+                let port = state.withLock { $0.ports.removeValue(forKey: lease) }
+                port?.end(successor: message.body.text("to"))
+            }
         default: break
         }
     }
@@ -156,7 +161,7 @@ final class ControlLink: Sendable {
             return (Array(state.waiting.values), Array(state.ports.values))
         }
         for continuation in waiting { continuation.resume(returning: .failure(Self.gone)) }
-        for port in ports { port.end() }
+        for port in ports { port.end(successor: nil) }
         onEnd(reason)
     }
 }

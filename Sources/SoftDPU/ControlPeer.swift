@@ -107,7 +107,7 @@ final class ControlPeer {
     /// The new holder of a lease learns at once what its host has set up.
     private func publish(_ result: JSONObject) {
         guard let lease = result["lease"]?.unsigned else { return }
-        core.function(lease: lease, of: self)?.publish()
+        core.function(lease: lease, of: self)?.opened()
     }
 
     private func perform(
@@ -117,20 +117,15 @@ final class ControlPeer {
         case "hello": return (try hello(body), [])
         case "list": return (list(from: body.int("from") ?? 0), [])
         case "open": return try open(body)
-        case "close":
-            core.close(
-                lease: body.unsigned("lease") ?? 0, of: self,
-                releasesVectors: body.flag("release_vectors"))
-            known[body.unsigned("lease") ?? 0] = nil
-            due[body.unsigned("lease") ?? 0] = nil
-            return ([:], [])
+        case "close", "listener", "hand_over", "withdraw", "stand_down":
+            return (try lease(call, body), [])
         case "memory_file":
             guard let name = body.text("name"), let bytes = body.unsigned("bytes") else {
                 throw HardwareError(ErrorNumber.invalid, "memory_file needs name and bytes")
             }
-            return ([:], [try core.memoryFile(name, byteCount: bytes)])
+            return ([:], [try core.memoryFile(name, byteCount: bytes, for: self)])
         case "memory_file_delete":
-            if let name = body.text("name") { core.deleteMemoryFile(name) }
+            if let name = body.text("name") { core.deleteMemoryFile(name, for: self) }
             return ([:], [])
         default: return (try changeCard(call, body), [])
         }
@@ -207,6 +202,11 @@ final class ControlPeer {
         }
         message.append("event", "state")
         message.append("lease", JSONValue(lease))
+        if let standing = core.function(lease: lease, of: self)?.standing(of: lease) {
+            for (name, value) in ControlCoding.encode(standing).members {
+                message.append(name, value)
+            }
+        }
         let stale = files.filter { !used.contains($0.key) }
         message.append("drop", .array(stale.values.map { JSONValue($0.number) }))
         for key in stale.keys { files[key] = nil }
@@ -214,7 +214,13 @@ final class ControlPeer {
         backlog.append(ControlMessage(.object(message)))
     }
 
-    private func send(_ message: ControlMessage) {
+    /// Forgets what it was told of a lease that it does not have any more.
+    func forget(lease: UInt64) {
+        known[lease] = nil
+        due[lease] = nil
+    }
+
+    func send(_ message: ControlMessage) {
         backlog.append(message)
         flush()
     }

@@ -21,7 +21,7 @@ final class DPUCore {
     /// Functions that have had a controller, by VUID.
     private(set) var emulated: [String: EmulatedFunction] = [:]
     private var peers: [ObjectIdentifier: ControlPeer] = [:]
-    private var memoryFiles: [String: SharedDescriptor] = [:]
+    private var memoryFiles: [String: MemoryKeep] = [:]
     /// By number, unique over all functions: messages name leases by it alone.
     private var leases: [UInt64: EmulatedFunction] = [:]
     /// Number of the latest lease. Numbers go on where the last life of the DPU cannot have come
@@ -82,7 +82,11 @@ final class DPUCore {
         guard peers.removeValue(forKey: ObjectIdentifier(peer)) != nil else { return }
         peer.close()
         log.notice("event=service_gone holder=\(peer.holder) reason=\"\(reason)\"")
-        for function in emulated.values where function.lease?.peer === peer { function.abandon() }
+        for name in memoryFiles.keys { memoryFiles[name]?.users.remove(peer.holder) }
+        for function in emulated.values {
+            if function.standby?.peer === peer { function.dropStandby() }
+            if function.lease?.peer === peer { function.abandon() }
+        }
     }
 
     // --- functions ---
@@ -142,6 +146,9 @@ final class DPUCore {
         }
         let function =
             emulated[vuid] ?? EmulatedFunction(vuid, core: self, after: formerHolders)
+        if offer.standsBy, function.lease != nil {
+            return try standBy(function, identity, offer, for: peer)
+        }
         try function.checkFree()
         try card.checkOpen(vuid, queueCount: offer.queueCount, vectors: offer.vectorCount)
         let isFirst = try peer.reserveQueuePairs()
@@ -166,17 +173,57 @@ final class DPUCore {
         return grant
     }
 
-    /// The service gives a lease back, with nothing of it under way.
-    func close(lease: UInt64, of peer: ControlPeer, releasesVectors: Bool) {
-        guard let function = function(lease: lease, of: peer) else { return }
-        function.close()
-        if releasesVectors { note { $0.releaseVectors(function.vuid) } }
+    /// Gives the standby lease of a function to `peer`. Its vectors stay as they are.
+    private func standBy(
+        _ function: EmulatedFunction, _ identity: FunctionIdentity, _ offer: FunctionOffer,
+        for peer: ControlPeer
+    ) throws(HardwareError) -> EmulatedFunction.Grant {
+        try card.checkOpen(function.vuid, queueCount: offer.queueCount, vectors: nil)
+        if let vectors = offer.vectorCount, vectors != identity.vectorCount {
+            throw HardwareError(
+                ErrorNumber.invalid,
+                "vf_num_msix \(vectors): function \(function.vuid) is in use with "
+                    + "\(identity.vectorCount) vectors; a listener takes it over with as many")
+        }
+        let isFirst = try peer.reserveQueuePairs()
+        do throws(HardwareError) {
+            let grant = try function.standBy(offer, for: peer, number: leaseCount + 1)
+            leases[grant.lease] = function
+            leaseCount += 1
+            return grant
+        } catch {
+            if isFirst { peer.releaseQueuePairs() }
+            throw error
+        }
     }
 
-    func function(lease: UInt64, of peer: ControlPeer) -> EmulatedFunction? {
-        guard let function = leases[lease], function.lease?.peer === peer else { return nil }
-        return function
+    /// The service gives a lease back, with nothing of it under way. Vectors are released only if
+    /// nobody drives the function next.
+    func close(lease: UInt64, of peer: ControlPeer, releasesVectors: Bool) {
+        guard let function = function(lease: lease, of: peer) else { return }
+        if function.standby?.number == lease { return function.dropStandby() }
+        function.close()
+        if releasesVectors, function.lease == nil { note { $0.releaseVectors(function.vuid) } }
     }
+
+    /// The function of a lease that `peer` has, serving or standing by.
+    func function(lease: UInt64, of peer: ControlPeer) -> EmulatedFunction? {
+        guard let function = leases[lease] else { return nil }
+        if let serving = function.lease, serving.number == lease, serving.peer === peer {
+            return function
+        }
+        if let standby = function.standby, standby.number == lease, standby.peer === peer {
+            return function
+        }
+        return nil
+    }
+
+    /// A lease that stood by serves from now on.
+    func leaseBegan(of function: EmulatedFunction, by controller: String) {
+        note { $0.setController(controller, of: function.vuid) }
+    }
+
+    func standbyEnded(_ lease: UInt64) { leases[lease] = nil }
 
     /// A function's lease has ended, in whichever way.
     func leaseEnded(_ lease: UInt64, of function: EmulatedFunction) {
@@ -222,22 +269,36 @@ final class DPUCore {
 
     // --- memory that outlives services ---
 
-    func memoryFile(_ name: String, byteCount: UInt64) throws(HardwareError) -> SharedDescriptor {
-        if let file = memoryFiles[name] {
-            guard file.sharedMemoryByteCount == byteCount else {
+    /// A memory file, and the services that use it under its name.
+    private struct MemoryKeep {
+        let file: SharedDescriptor
+        var users: Set<UInt64>
+    }
+
+    func memoryFile(
+        _ name: String, byteCount: UInt64, for peer: ControlPeer
+    ) throws(HardwareError) -> SharedDescriptor {
+        if let kept = memoryFiles[name] {
+            guard kept.file.sharedMemoryByteCount == byteCount else {
                 throw HardwareError(
                     ErrorNumber.invalid,
-                    "memory \(name) is kept with \(file.sharedMemoryByteCount ?? 0) bytes, "
+                    "memory \(name) is kept with \(kept.file.sharedMemoryByteCount ?? 0) bytes, "
                         + "not \(byteCount); delete the bdev that made it first")
             }
-            return file
+            memoryFiles[name]?.users.insert(peer.holder)
+            return kept.file
         }
         do {
             let file = SharedDescriptor(try MemoryFile.create(name: name, byteCount: byteCount))
-            memoryFiles[name] = file
+            memoryFiles[name] = MemoryKeep(file: file, users: [peer.holder])
             return file
         } catch { throw HardwareError(error.code, "memory \(name): \(error)") }
     }
 
-    func deleteMemoryFile(_ name: String) { memoryFiles[name] = nil }
+    /// Gives a memory file up for `peer`. It ends with its last user: one of two services deletes
+    /// its bdev after a hand-over, and the other goes on with the bytes.
+    func deleteMemoryFile(_ name: String, for peer: ControlPeer) {
+        memoryFiles[name]?.users.remove(peer.holder)
+        if memoryFiles[name]?.users.isEmpty == true { memoryFiles[name] = nil }
+    }
 }

@@ -17,6 +17,13 @@ final class EmulatedFunction {
         var acknowledged: UInt64 = 0
     }
 
+    /// The right of another service to drive it next.
+    struct Standby {
+        let number: UInt64
+        let offer: FunctionOffer
+        let peer: ControlPeer
+    }
+
     /// What an opened lease comes with.
     struct Grant {
         var lease: UInt64
@@ -32,7 +39,10 @@ final class EmulatedFunction {
     private(set) var lease: Lease?
     /// Number of the latest lease, also when it has ended.
     private(set) var lastLease: UInt64?
-    private var face: (any HostFace)?
+    var standby: Standby?
+    /// Whether the holder has stopped and waits for a standby lease to take the function.
+    var isOffered = false
+    private(set) var face: (any HostFace)?
     /// Holders that did not close their lease: their requests may be under way.
     private var predecessors: [UInt64] = []
     /// Resets that wait for the service, with the state that ends each.
@@ -61,7 +71,7 @@ final class EmulatedFunction {
             throw HardwareError(
                 ErrorNumber.busy,
                 "function \(vuid) is driven by controller \"\(lease.controller)\";"
-                    + " destroy that controller first")
+                    + " destroy that controller first, or take it over with live_update_listener")
         }
     }
 
@@ -74,9 +84,17 @@ final class EmulatedFunction {
         try face.check(offer)
         let files = try face.adopt(offer)
         self.face = face
-        lease = Lease(number: number, controller: offer.controller, peer: peer)
-        lastLease = number
-        core.log.notice("event=lease_opened function=\(vuid) controller=\(offer.controller)")
+        begin(Lease(number: number, controller: offer.controller, peer: peer))
+        return grant(number, offer, files)
+    }
+
+    func begin(_ new: Lease) {
+        lease = new
+        lastLease = new.number
+        core.log.notice("event=lease_opened function=\(vuid) controller=\(new.controller)")
+    }
+
+    func grant(_ number: UInt64, _ offer: FunctionOffer, _ files: [SharedDescriptor]) -> Grant {
         var grant = Grant(lease: number, predecessors: predecessors, files: files)
         if case .nvme = offer {
             grant.details = ["doorbells": .string(core.inventory.doorbellMode(of: vuid).rawValue)]
@@ -91,23 +109,31 @@ final class EmulatedFunction {
         }
     }
 
-    /// The service is done with the function: nothing of it is under way.
+    /// The service is done with the function: nothing of it is under way. Who stands by is next.
     func close() {
         guard lease != nil else { return }
         predecessors = []
         endLease()
+        promoteStandby()
     }
 
-    /// The service is gone; what it had under way may not be.
+    /// The service is gone; what it had under way may not be. Who stands by is next.
     func abandon() {
         guard let lease else { return }
         predecessors.append(lease.peer.holder)
         endLease()
+        promoteStandby()
     }
 
-    private func endLease() {
+    /// What a lease of this function may do now.
+    func standing(of number: UInt64) -> LeaseStanding {
+        standby?.number == number ? .standby : .serving(after: predecessors)
+    }
+
+    func endLease() {
         guard let ended = lease else { return }
         lease = nil
+        isOffered = false
         core.leaseEnded(ended.number, of: self)
         core.log.notice("event=lease_ended function=\(vuid)")
         settleWaiters()
@@ -119,14 +145,15 @@ final class EmulatedFunction {
     /// Shows the present state to whoever drives the function.
     func publish() {
         core.machineDriver(of: vuid, isRunning: face?.isDriverRunning ?? false)
-        guard let lease else { return }
-        face?.send(to: lease.peer, lease: lease.number)
+        if let lease { face?.send(to: lease.peer, lease: lease.number) }
+        if let standby { face?.send(to: standby.peer, lease: standby.number) }
     }
 
-    /// A service's message about its lease.
+    /// A service's message about its lease. One that stands by has nothing to say.
     func take(_ notice: String, _ body: JSONValue) {
+        guard let lease, body.unsigned("lease") == lease.number else { return }
         guard notice == "acknowledge" else { return face?.take(notice, body) ?? () }
-        lease?.acknowledged = body.unsigned("generation") ?? 0
+        self.lease?.acknowledged = body.unsigned("generation") ?? 0
         // The first one of a lease says that predecessors have been waited for.
         predecessors = []
         settleWaiters()

@@ -25,6 +25,13 @@ enum FunctionOffer: Equatable {
         case .nvme(let offer): offer.queueCount
         }
     }
+    /// Whether the lease may stand by while another service has the serving one.
+    var standsBy: Bool {
+        switch self {
+        case .virtio(let offer): offer.standsBy
+        case .nvme(let offer): offer.standsBy
+        }
+    }
     /// Vectors that a VF is to have from now on; nil leaves its assignment alone.
     var vectorCount: Int? {
         switch self {
@@ -52,6 +59,9 @@ protocol HostFace: AnyObject {
     /// A lease is given.
     /// - Returns: its files, function memory first.
     func adopt(_ offer: FunctionOffer) throws(HardwareError) -> [SharedDescriptor]
+    /// The files of a lease that stands by, function memory first: those of the present holder.
+    /// EINVAL when they are too few or too small for the offer.
+    func files(forStandby offer: FunctionOffer) throws(HardwareError) -> [SharedDescriptor]
     /// Tells `peer` the latest state.
     func send(to peer: ControlPeer, lease: UInt64)
     /// The service's message about generation `body["generation"]`.

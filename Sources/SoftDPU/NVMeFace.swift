@@ -118,6 +118,20 @@ final class NVMeFace: HostFace, HostConversation {
         return [memory, doorbells.file] + kicks.prefix(wanted.queueCount + 1)
     }
 
+    func files(
+        forStandby wanted: FunctionOffer
+    ) throws(HardwareError) -> [SharedDescriptor] {
+        guard case .nvme(let wanted) = wanted, let memory, let doorbells, let offer,
+            wanted.queueCount == offer.queueCount
+        else {
+            throw HardwareError(
+                ErrorNumber.invalid,
+                "function \(function.vuid) is driven with \(offer?.queueCount ?? 0) I/O queues; a "
+                    + "listener must have as many, so give its num_queues")
+        }
+        return [memory, doorbells.file] + kicks.prefix(wanted.queueCount + 1)
+    }
+
     /// Nothing is in flight: what waits is complete.
     func leaseEnded() { settleAbsent() }
 

@@ -9,6 +9,7 @@ extension ControlCoding {
             "configuration": JSONValue(hex: offer.configuration),
             "queue_count": JSONValue(offer.queueCount), "queue_size": JSONValue(offer.queueSize),
             "vectors": offer.vectorCount.map { JSONValue($0) } ?? .null,
+            "standby": .bool(offer.standsBy),
         ]
     }
 
@@ -18,6 +19,7 @@ extension ControlCoding {
             "queue_size": JSONValue(offer.queueSize),
             "memory_bytes": JSONValue(offer.memoryByteCount),
             "vectors": offer.vectorCount.map { JSONValue($0) } ?? .null,
+            "standby": .bool(offer.standsBy),
         ]
     }
 
@@ -35,6 +37,7 @@ extension ControlCoding {
         var offer = NVMeOffer(
             controller: controller, queueCount: count, queueSize: size, memoryByteCount: bytes)
         offer.vectorCount = value.int("vectors")
+        offer.standsBy = value.flag("standby")
         return offer
     }
 
@@ -48,6 +51,7 @@ extension ControlCoding {
             controller: controller, features: features, configuration: configuration,
             queueCount: count, queueSize: size)
         offer.vectorCount = value.int("vectors")
+        offer.standsBy = value.flag("standby")
         return offer
     }
 }

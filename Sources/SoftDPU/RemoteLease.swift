@@ -1,12 +1,14 @@
 internal import Hardware
 internal import JSONRPC
 internal import Platform
+internal import Synchronization
 
 /// A lease held over a control link, as the link sees it.
 protocol RemoteLease: AnyObject, Sendable {
     func take(_ state: FunctionState)
     /// The lease or the link is over.
-    func end()
+    /// - Parameter successor: the controller that has the lease now, if it was handed over.
+    func end(successor: String?)
 }
 
 /// What every lease comes with.
@@ -17,6 +19,17 @@ struct LeaseFacts: Sendable {
     let predecessors: [UInt64]
     let functionMemory: SharedDescriptor
     let hostSocketPath: String
+    let isStandby: Bool
+    let succession = Succession()
+}
+
+/// Who has a lease after it was handed over; nil before.
+final class Succession: Sendable {
+    private let name = Mutex<String?>(nil)
+    var successor: String? {
+        get { name.withLock { $0 } }
+        set { name.withLock { $0 = newValue } }
+    }
 }
 
 /// A port whose facts and link are kept in one place.
@@ -32,6 +45,37 @@ extension RemotePort {
     var predecessors: [UInt64] { facts.predecessors }
     var functionMemory: SharedDescriptor { facts.functionMemory }
     var hostSocketPath: String { facts.hostSocketPath }
+    var startsAsStandby: Bool { facts.isStandby }
+    var successor: String? { facts.succession.successor }
+
+    func listener() async throws(HardwareError) -> String? {
+        let answer = try await link.call("listener", ["lease": JSONValue(lease)])
+        return answer.body["result"]?.text("listener")
+    }
+
+    func handOver(offering: Bool) async throws(HardwareError) -> String? {
+        let answer = try await link.call(
+            "hand_over", ["lease": JSONValue(lease), "offer": .bool(offering)])
+        return answer.body["result"]?.text("to")
+    }
+
+    func stopStandingBy() async throws(HardwareError) -> Bool {
+        let answer = try await link.call("stand_down", ["lease": JSONValue(lease)])
+        guard answer.body["result"]?.flag("ended") ?? false else { return false }
+        link.forget(lease: lease)
+        return true
+    }
+
+    func withdrawOffer() async throws(HardwareError) -> String? {
+        do throws(HardwareError) {
+            _ = try await link.call("withdraw", ["lease": JSONValue(lease)])
+            return nil
+        } catch {
+            // Said before the answer, on the same socket.
+            if let successor { return successor }
+            throw error
+        }
+    }
 
     func checkClose(force: Bool) async throws(HardwareError) {
         do throws(HardwareError) {

@@ -99,7 +99,8 @@ public final class RemoteManager: EmulationManager {
         let facts = LeaseFacts(
             identity: listing.identity, lease: lease, holder: holder,
             predecessors: (result["predecessors"]?.array ?? []).compactMap(\.unsigned),
-            functionMemory: memory, hostSocketPath: listing.hostSocketPath ?? "")
+            functionMemory: memory, hostSocketPath: listing.hostSocketPath ?? "",
+            isStandby: result.flag("standby"))
         return (facts, answer)
     }
 

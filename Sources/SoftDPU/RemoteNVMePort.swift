@@ -27,7 +27,10 @@ final class RemoteNVMePort: RemotePort, NVMeFunctionPort {
     func take(_ state: FunctionState) {
         if case .nvme(let state) = state { feed.yield(state) }
     }
-    func end() { feed.finish() }
+    func end(successor: String?) {
+        if let successor { facts.succession.successor = successor }
+        feed.finish()
+    }
 
     func acknowledge(generation: UInt64, status: UInt32) {
         link.notify(

@@ -18,7 +18,10 @@ final class RemoteVirtioPort: RemotePort, VirtioFunctionPort {
     func take(_ state: FunctionState) {
         if case .virtio(let state) = state { feed.yield(state) }
     }
-    func end() { feed.finish() }
+    func end(successor: String?) {
+        if let successor { facts.succession.successor = successor }
+        feed.finish()
+    }
 
     func acknowledge(generation: UInt64, bases: [Int: UInt32]) {
         let members = bases.map { (key: String($0.key), value: JSONValue($0.value)) }

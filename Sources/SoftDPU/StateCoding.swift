@@ -88,12 +88,14 @@ extension ControlCoding {
             let acq = value.unsigned("acq"), let csts = value.unsigned("csts"),
             let irqs = value["irqs"]?.array
         else { return nil }
-        return NVMeFunctionState(
+        var state = NVMeFunctionState(
             generation: generation, epoch: epoch, memoryGeneration: memoryGeneration,
             memory: memory, configuration: UInt32(truncatingIfNeeded: cc),
             adminQueueAttributes: UInt32(truncatingIfNeeded: aqa), adminSubmissionQueue: asq,
             adminCompletionQueue: acq, status: UInt32(truncatingIfNeeded: csts),
             vectors: irqs.map { file in file.unsigned.flatMap { files[$0] } })
+        state.standing = standing(value)
+        return state
     }
 
     private static func memoryGrants(
@@ -114,10 +116,12 @@ extension ControlCoding {
         else { return nil }
         let rings = queues.enumerated().compactMap { queue($1, index: $0, files: files) }
         guard rings.count == queues.count else { return nil }
-        return VirtioFunctionState(
+        var state = VirtioFunctionState(
             generation: generation, epoch: epoch, driverFeatures: features,
             memoryGeneration: memoryGeneration, memory: grants, queues: rings,
             inflight: value["inflight"].flatMap { inflightGrant($0, files: files) })
+        state.standing = standing(value)
+        return state
     }
 
     private static func memoryGrant(

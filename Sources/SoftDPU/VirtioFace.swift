@@ -104,6 +104,22 @@ final class VirtioFace: HostFace, HostConversation {
         } catch { throw HardwareError(error.code, "function memory: \(error)") }
     }
 
+    func files(
+        forStandby wanted: FunctionOffer
+    ) throws(HardwareError) -> [SharedDescriptor] {
+        guard case .virtio(let wanted) = wanted, let memory,
+            memoryShape.queueCount >= wanted.queueCount,
+            memoryShape.queueSize >= wanted.queueSize
+        else {
+            throw HardwareError(
+                ErrorNumber.invalid,
+                "function \(function.vuid) is driven with \(memoryShape.queueCount) queues of "
+                    + "\(memoryShape.queueSize) entries; a listener may have no more, so give its "
+                    + "num_queues and queue_size")
+        }
+        return [memory]
+    }
+
     func leaseEnded() { settle(.max, absentBases()) }
 
     /// Where stopped queues would go on, read from their in-flight areas: nobody drives them.

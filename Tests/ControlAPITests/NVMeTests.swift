@@ -274,7 +274,6 @@ private func addNamespace(
             (#""pf_id":0,"vf_num_msix":4"#, "-22 vf_num_msix is for VFs"),
             (#""pf_id":0,"vf_id":0"#, "-16 the PF of"),
             (#""pf_id":0,"vf_id":0,"dynamic_msix":true"#, "-22 dynamic_msix is for PFs"),
-            (#""pf_id":0,"live_update_listener":true"#, "-95 live_update_listener"),
             (#""pf_id":0,"admin_only":true,"num_queues":2"#, "-22 admin_only"),
             (#""pf_id":0,"compare_write":true"#, "-95 compare_write"),
             (#""pf_id":0,"num_queues":9"#, #"{"ctrl_id":"NVMeCtrl1"}"#),

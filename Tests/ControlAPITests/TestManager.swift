@@ -362,6 +362,8 @@ extension TestLease {
     var lease: UInt64 { manager[identity.vuid]?.lastLease ?? 0 }
     var holder: UInt64 { 1 }
     var predecessors: [UInt64] { [] }
+    var startsAsStandby: Bool { false }
+    var successor: String? { nil }
     var hostSocketPath: String { "/run/\(identity.vuid).sock" }
 
     func checkClose(force: Bool) async throws(HardwareError) {
@@ -373,6 +375,12 @@ extension TestLease {
             throw HardwareError(ErrorNumber.busy, "SR-IOV is enabled")
         }
     }
+
+    /// Nobody ever stands by here.
+    func listener() async throws(HardwareError) -> String? { nil }
+    func handOver(offering: Bool) async throws(HardwareError) -> String? { nil }
+    func withdrawOffer() async throws(HardwareError) -> String? { nil }
+    func stopStandingBy() async throws(HardwareError) -> Bool { true }
 
     func close(releasesVectors: Bool) async {
         end()

@@ -240,7 +240,7 @@ extension NVMeSubsystems {
     /// Controller `n<index>` on PF `index`, with `devices` as namespaces 1 and up.
     func make(
         _ index: Int, _ devices: [BlockDevice], on vuid: String? = nil, queueCount: Int = 8,
-        startsSuspended: Bool = false
+        startsSuspended: Bool = false, patience: Duration? = nil
     ) async throws -> NVMeController {
         let nqn = Self.nqn(index)
         try create(
@@ -253,7 +253,8 @@ extension NVMeSubsystems {
         options.offersWriteZeroes = true
         options.offersCompare = true
         options.offersDeallocate = true
-        options.startsSuspended = startsSuspended
+        options.startsSuspended = startsSuspended || patience != nil
+        options.listenerPatience = patience
         let controller = try await create(options)
         for (place, device) in devices.enumerated() {
             try await add(device, UInt32(place + 1), to: index)

@@ -19,6 +19,7 @@ final class Stack: Sendable {
     let controllers: VirtioBlkControllers
     let nvme: NVMeSubsystems
     let lines = LineBuffer()
+    private let services = Mutex<[Service]>([])
     private let directory: String
 
     /// NVMe functions, besides those of virtio-blk.
@@ -50,27 +51,68 @@ final class Stack: Sendable {
         self.nvme = NVMeSubsystems(manager: manager, group: group, log: log)
     }
 
-    /// Another service on the same reactors.
-    struct Service: Sendable {
+    /// Another service, kept until the stack stops.
+    final class Service: Sendable {
         let manager: RemoteManager
         let controllers: VirtioBlkControllers
         let nvme: NVMeSubsystems
+        let group: ReactorGroup
+        let socket: SharedDescriptor
+        private let isMortal: Bool
+        private let isDead = Atomic<Bool>(false)
+
+        init(
+            manager: RemoteManager, group: ReactorGroup, isMortal: Bool, socket: SharedDescriptor,
+            log: Logger
+        ) {
+            self.manager = manager
+            self.isMortal = isMortal
+            controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
+            nvme = NVMeSubsystems(manager: manager, group: group, log: log)
+            self.group = group
+            self.socket = socket
+        }
 
         func create(
-            _ name: String, on vuid: String, _ device: BlockDevice?
+            _ name: String, on vuid: String, _ device: BlockDevice?,
+            patience: Duration? = nil
         ) async throws -> VirtioBlkController {
-            try await controllers.create(Stack.options(name, vuid, device), device: device)
+            var options = Stack.options(name, vuid, device)
+            options.listenerPatience = patience
+            options.startsSuspended = patience != nil
+            return try await controllers.create(options, device: device)
+        }
+
+        func stop() async {
+            if isDead.load(ordering: .relaxed) { return }
+            await controllers.closeAll()
+            await nvme.closeAll()
+            if isMortal { group.stop() }
+        }
+
+        /// Ends a mortal service where it stands: nothing it has under way is done, and the
+        /// software DPU finds its link cut. Nothing may be asked of it afterwards.
+        func kill() async throws {
+            isDead.store(true, ordering: .relaxed)
+            try await onThread { [group] in group.stop() }
+            UnixSocket.shutDown(socket.number)
         }
     }
 
-    func service() async throws -> Service {
-        let manager = try await RemoteManager(try dpu.connect()) { _ in }
+    /// Another service.
+    /// - Parameter isMortal: on a reactor of its own, so that `kill` can end it as death would.
+    func service(isMortal: Bool = false) async throws -> Service {
+        let core = (0..<256).first { Processors.isUsable($0) } ?? 0
+        let group =
+            isMortal ? try ReactorGroup(cores: [core], options: Reactor.Options()) : group
+        let socket = try dpu.connect()
+        let manager = try await RemoteManager(socket) { _ in }
         let buffer = lines
         let log = Logger(label: "service") { _ in buffer.handler }
-        return Service(
-            manager: manager,
-            controllers: VirtioBlkControllers(manager: manager, group: group, log: log),
-            nvme: NVMeSubsystems(manager: manager, group: group, log: log))
+        let service = Service(
+            manager: manager, group: group, isMortal: isMortal, socket: socket, log: log)
+        services.withLock { $0.append(service) }
+        return service
     }
 
     static func vuid(_ index: Int) -> String { "SOFTSNAP0001VBLKS0D0F\(index)" }
@@ -92,7 +134,7 @@ final class Stack: Sendable {
         try await controllers.create(Self.options(name, vuid, device), device: device)
     }
 
-    private static func options(
+    static func options(
         _ name: String, _ vuid: String, _ device: BlockDevice?
     ) -> VirtioBlkOptions {
         VirtioBlkOptions(
@@ -106,6 +148,8 @@ final class Stack: Sendable {
     }
 
     func stop() async {
+        // The last first: who stands by is not to take over what ends.
+        for service in services.withLock({ $0.reversed() }) { await service.stop() }
         await controllers.closeAll()
         await nvme.closeAll()
         group.stop()

@@ -1,0 +1,145 @@
+internal import Hardware
+internal import Logging
+internal import NVMe
+internal import Platform
+
+/// Live update: one service stops at a point where everything is in function memory, the hardware
+/// moves the lease, and the other service adopts the running controller as after a crash.
+extension NVMeController {
+    // --- the source ---
+
+    /// Drains within `limit` and gives the function to the controller that stands by. Without one,
+    /// or when it is refused, this one goes on serving.
+    public func handOver(within limit: Duration?, force: Bool) async throws(ControllerError) {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        try checkNotHandedOver()
+        try await requireListener()
+        try step(.handOver)
+        try await stop(within: limit, force: force)
+        storeRecord()
+        await admin?.halt()
+        for queue in queues.values { await queue.halt() }
+        let successor: String?
+        var refusal: ControllerError?
+        do {
+            successor = try await port.handOver(offering: false)
+        } catch {
+            successor = nil
+            refusal = ControllerError(error)
+        }
+        guard let successor else {
+            try await goOn()
+            throw refusal ?? noListener
+        }
+        await endQueues()
+        try step(.handedOver)
+        log.notice("event=handed_over controller=\(options.name) to=\(successor)")
+    }
+
+    private func requireListener() async throws(ControllerError) {
+        do {
+            if try await port.listener() != nil { return }
+        } catch { throw ControllerError(error) }
+        throw noListener
+    }
+
+    private var noListener: ControllerError {
+        ControllerError(
+            ErrorNumber.noDevice,
+            "live_update_notifier: no listener waits for function \(identity.vuid); create its "
+                + "controller in the other service with live_update_listener first; controller "
+                + "\"\(options.name)\" goes on serving")
+    }
+
+    /// Takes its own halted controller up again, as a successor would.
+    private func goOn() async throws(ControllerError) {
+        let wasReady = admin != nil
+        await endQueues()
+        try step(.abandonSuspend)
+        guard var latest, wasReady, state != .suspended(eventsOnly: false) else { return }
+        // The state may be older than our own acknowledgement.
+        latest.status |= Registers.ready
+        await startController(latest)
+        if state == .suspended(eventsOnly: true) { await admin?.stop(discarding: false) }
+    }
+
+    func checkNotHandedOver() throws(ControllerError) {
+        if state == .handedOver {
+            throw ControllerError(
+                ErrorNumber.invalid,
+                "controller \"\(options.name)\" was handed over to controller "
+                    + "\"\(port.successor ?? "?")\" of another service; destroy it here")
+        }
+    }
+
+    /// The lease is over, and not because we gave it back.
+    func leaseEnded() async {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        guard state == .standby else { return }
+        log.error("event=standby_lost controller=\(options.name)")
+        try? step(.expired)
+    }
+
+    // --- the destination ---
+
+    /// Ends the wait when nobody hands the function over in time.
+    func watchStandby() {
+        guard let patience = options.listenerPatience else { return }
+        deadline = Task { [weak self] in
+            try? await Task.sleep(for: patience)
+            if !Task.isCancelled { await self?.standbyExpired() }
+        }
+    }
+
+    private func standbyExpired() async {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        guard state == .standby, (try? await port.stopStandingBy()) == true else { return }
+        try? step(.expired)
+        log.warning(
+            "event=listener_expired controller=\(options.name) function=\(identity.vuid)")
+    }
+
+    /// The function's state while it is another service's: what can be prepared is, and nothing
+    /// of the host's is touched. When it is ours, serves it at once.
+    func standBy(_ new: NVMeFunctionState) async {
+        guard case .serving(let holders) = new.standing else {
+            if hostMemory?.generation != new.memoryGeneration { prepareMemory(new) }
+            return
+        }
+        deadline?.cancel()
+        guard (try? step(.takeOver)) != nil else { return }
+        predecessors = holders
+        for entry in attached.values { await waitForPredecessors(at: entry.device) }
+        let missing = missingNamespaces(new)
+        if missing.isEmpty {
+            try? step(.resumed)
+        } else {
+            // Its driver would be told that they are gone.
+            try? step(.suspended)
+            let list = missing.map(String.init).joined(separator: ",")
+            // Cure: attach them, then resume.
+            log.error(
+                "event=takeover_waits controller=\(options.name) missing_namespaces=\(list)")
+        }
+        await reconcile(new)
+        log.notice("event=taken_over controller=\(options.name) function=\(identity.vuid)")
+    }
+
+    private func prepareMemory(_ new: NVMeFunctionState) {
+        guard let memory = try? memoryMap.map(new.memory, generation: new.memoryGeneration) else {
+            return
+        }
+        hostMemory = MappedMemory(generation: new.memoryGeneration, memory: memory)
+    }
+
+    /// Namespaces that a running driver knows and that are not attached here.
+    private func missingNamespaces(_ state: NVMeFunctionState) -> [UInt32] {
+        guard Registers.isEnabled(state.configuration), state.status & Registers.ready != 0,
+            let record = journal.loadControllerRecord()
+        else { return [] }
+        return ControllerModel.namespaces(in: record).filter { attached[$0] == nil }
+    }
+}

@@ -1,0 +1,209 @@
+import Bdev
+import Emulation
+import Hardware
+import Memory
+import Platform
+import Seeds
+import SoftDPU
+import Testing
+
+/// A virtio-blk function that goes from one service to another while its guest works.
+@Suite(.serialized) struct `Hand-over of a virtio-blk function` {
+    /// A guest at work on function 0, which `first` drives.
+    private func withLoad(
+        _ options: Guest.Options = Guest.Options(),
+        _ body: (Stack, BlockDevice, Stack.Service, Load) async throws -> Void
+    ) async throws {
+        let stack = try await Stack(functionCount: 1)
+        let disk = try stack.ramDisk()
+        let first = try await stack.service(isMortal: true)
+        let path = try await first.create("a", on: Stack.vuid(0), disk).hostSocketPath
+        let load = try Load(try await onThread { try Guest(path, options) })
+        #expect(await load.advance())
+        try await body(stack, disk, first, load)
+        #expect(await load.advance())
+        #expect(try await load.stop() == nil)
+        await stack.stop()
+    }
+
+    private func listen(
+        _ service: Stack.Service, _ name: String, _ disk: BlockDevice,
+        patience: Duration = .seconds(60)
+    ) async throws -> VirtioBlkController {
+        try await service.create(name, on: Stack.vuid(0), disk, patience: patience)
+    }
+
+    @Test(arguments: [Guest.Options(), Guest.Options(isPacked: true)])
+    func `goes back and forth between listener and notifier`(options: Guest.Options) async throws {
+        try await withLoad(options) { stack, disk, first, load in
+            var source = (service: first, name: "a")
+            for turn in 0..<Effort.of(40) {
+                let next = try await stack.service()
+                let name = "b\(turn)"
+                let listener = try await listen(next, name, disk)
+                #expect(await listener.state == .standby)
+                let old = try await source.service.controllers.find(source.name)
+                if turn % 2 == 0 { try await old.suspendEvents() }
+                try await old.handOver(within: .seconds(10), offeringFor: .zero)
+                #expect(await old.state == .handedOver)
+                #expect(await becomes(.running, listener))
+                #expect(await load.advance())
+                #expect(try await stack.listing(Stack.vuid(0))?.controller == name)
+                let refusal = await #expect(throws: ControllerError.self) {
+                    try await old.resume()
+                }
+                #expect(
+                    refusal?.reason.contains("was handed over to controller \"\(name)\"") == true)
+                try await source.service.controllers.destroy(source.name, force: turn % 2 == 1)
+                #expect(try await stack.listing(Stack.vuid(0))?.controller == name)
+                source = (next, name)
+            }
+        }
+    }
+
+    @Test func `is offered first and taken by the listener that comes then`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let old = try await first.controllers.find("a")
+            try await old.suspendEvents()
+            try await old.handOver(within: .milliseconds(200), offeringFor: .milliseconds(20))
+            #expect(await old.state == .offered)
+            #expect(await old.state.liveUpdate == "offered")
+            let next = try await stack.service()
+            let listener = try await listen(next, "b", disk)
+            #expect(await becomes(.running, listener))
+            #expect(await becomes(.handedOver, old))
+            try await first.controllers.destroy("a")
+            #expect(await load.advance())
+        }
+    }
+
+    @Test func `is served on when nobody takes the offer`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let old = try await first.controllers.find("a")
+            try await old.handOver(within: .seconds(5), offeringFor: .zero)
+            #expect(await becomes(.running, old))
+            #expect(await stack.hasLogged("event=hand_over_abandoned controller=a"))
+            #expect(await load.advance())
+            // And resumed by its operator before that.
+            try await old.handOver(within: .seconds(5), offeringFor: .zero)
+            try await old.resume()
+            #expect(await load.advance())
+            // An offer that ended is none.
+            let listener = try await listen(try await stack.service(), "b", disk)
+            try await Task.sleep(for: .milliseconds(50))
+            #expect(await listener.state == .standby)
+        }
+    }
+
+    @Test func `has one listener at a time, of another service`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let second = try await stack.service()
+            let third = try await stack.service()
+            var refusal = await #expect(throws: ControllerError.self) {
+                try await listen(first, "x", disk)
+            }
+            #expect(refusal?.reason.contains("controller \"a\" of this same service") == true)
+            let listener = try await listen(second, "b", disk)
+            refusal = await #expect(throws: ControllerError.self) {
+                try await listen(third, "c", disk)
+            }
+            #expect(refusal?.code == ErrorNumber.busy)
+            #expect(refusal?.reason.contains("has listener \"b\" already") == true)
+            refusal = await #expect(throws: ControllerError.self) { try await listener.resume() }
+            #expect(refusal?.reason.contains("waits for the function") == true)
+            try await second.controllers.destroy("b")
+            _ = try await listen(third, "c", disk)
+            #expect(await load.advance())
+        }
+    }
+
+    @Test func `outlives a source that dies while a listener waits`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let listener = try await listen(try await stack.service(), "b", disk)
+            try await first.kill()
+            #expect(await becomes(.running, listener))
+        }
+    }
+
+    @Test func `passes on when its source is destroyed in order`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let listener = try await listen(try await stack.service(), "b", disk)
+            try await first.controllers.destroy("a", releasesVectors: true)
+            #expect(await becomes(.running, listener))
+        }
+    }
+
+    @Test func `stays when a listener dies, and can be listened to again`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let second = try await stack.service(isMortal: true)
+            _ = try await listen(second, "b", disk)
+            try await second.kill()
+            #expect(await stack.hasLogged("event=standby_ended"))
+            #expect(await load.advance())
+            let listener = try await listen(try await stack.service(), "c", disk)
+            try await first.controllers.find("a").handOver(
+                within: .seconds(5), offeringFor: .zero)
+            #expect(await becomes(.running, listener))
+        }
+    }
+
+    @Test func `is recovered when its new owner dies right after`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let second = try await stack.service(isMortal: true)
+            _ = try await listen(second, "b", disk)
+            try await first.controllers.find("a").handOver(
+                within: .seconds(5), offeringFor: .zero)
+            try await second.kill()
+            let third = try await stack.service()
+            // Until the software DPU has noticed.
+            for _ in 0..<100 where try await stack.listing(Stack.vuid(0))?.controller != nil {
+                try await Task.sleep(for: .milliseconds(5))
+            }
+            _ = try await third.create("c", on: Stack.vuid(0), disk)
+        }
+    }
+
+    @Test func `is not waited for longer than a listener was told`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let second = try await stack.service()
+            let listener = try await listen(second, "b", disk, patience: .milliseconds(50))
+            #expect(await becomes(.expired, listener))
+            #expect(await listener.state.name == "STOPPED")
+            #expect(await stack.hasLogged("event=listener_expired controller=b"))
+            #expect(await load.advance())
+            try await second.controllers.destroy("b")
+            _ = try await listen(second, "b", disk)
+        }
+    }
+
+    @Test func `is nobody's: a listener has it at once, suspended`() async throws {
+        let stack = try await Stack(functionCount: 1)
+        let disk = try stack.ramDisk()
+        let path = try await stack.create(0, disk).hostSocketPath
+        let guest = try await onThread { try Guest(path) }
+        try await stack.controllers.destroy("c0")
+        let service = try await stack.service()
+        let listener = try await listen(service, "b", disk)
+        #expect(await listener.state == .suspended(eventsOnly: false))
+        try await listener.resume()
+        try await onThread { try guest.verify(rounds: 2) }
+        await stack.stop()
+    }
+}
+
+/// Whether the controller comes to `state` in 5 s.
+func becomes(_ state: ControllerState, _ controller: VirtioBlkController) async -> Bool {
+    for _ in 0..<1000 {
+        if await controller.state == state { return true }
+        try? await Task.sleep(for: .milliseconds(5))
+    }
+    return false
+}
+
+func becomes(_ state: ControllerState, _ controller: NVMeController) async -> Bool {
+    for _ in 0..<1000 {
+        if await controller.state == state { return true }
+        try? await Task.sleep(for: .milliseconds(5))
+    }
+    return false
+}
