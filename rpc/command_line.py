@@ -100,6 +100,20 @@ class DryRun:
         raise Skipped
 
 
+class Applying:
+    """A client for an init file: a call that has been carried out already, exactly so, is done."""
+
+    def __init__(self, client):
+        self.client = client
+        self.counts = {}
+
+    def call(self, method, params=None):
+        key = json.dumps([method, params], sort_keys=True)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        return self.client.call("softsnap_apply", {
+            "method": method, "params": params or {}, "occurrence": self.counts[key]})
+
+
 class Skipped(Exception):
     """There is no answer to print."""
 
@@ -260,6 +274,9 @@ def make_parser(description):
                         default="ERROR", help="show requests and answers")
     parser.add_argument("--verbose", choices=["DEBUG", "INFO", "ERROR"], help="level to show")
     parser.add_argument("--dry-run", action="store_true", help="show the request, send nothing")
+    parser.add_argument("--init-file", metavar="FILE",
+                        help="carry out the commands of FILE, one per line; what is there already, "
+                        "exactly so, is left alone, so the same file may be given again")
     parser.add_argument("--server", action="store_true",
                         help="run lines of standard input, each followed by **STATUS=0 or 1")
     return parser, parser.add_subparsers(title="methods", metavar="METHOD", dest="command")
@@ -297,6 +314,31 @@ def run_script(parser, client, commands):
             pass
 
 
+def run_init_file(parser, path, client):
+    """Runs the lines of a file. Ends at the first that fails, naming it. Returns the exit code."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        print(f"{path}: {error}")
+        return 1
+    applying = Applying(client)
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            args = parser.parse_args(shlex.split(line))
+            args.run(applying, args)
+        except (RPCFailure, ValueError) as failure:
+            print(f"{path}:{number}: {line.strip()}\n{failure}")
+            return 1
+        except SystemExit:
+            print(f"{path}:{number}: {line.strip()}")
+            return 1
+        except Skipped:
+            pass
+    return 0
+
+
 def run_server(parser):
     """Runs each line of standard input with a connection of its own (for bash's coproc)."""
     for line in sys.stdin:
@@ -326,6 +368,12 @@ def main(parser, arguments):
     if args.server:
         run_server(parser)
         return 0
+    if args.init_file:
+        try:
+            return run_init_file(parser, args.init_file, make_client(args))
+        except RPCFailure as failure:
+            print(failure)
+            return 1
     if script is None and args.command is None:
         if sys.stdin.isatty():
             parser.print_help()
@@ -351,7 +399,7 @@ def separate_script(parser, arguments):
     """Takes a last argument of several words as a script: `snap_rpc.py -s S "a b; c"`."""
     if arguments and any(mark in arguments[-1] for mark in " ;\n"):
         try:
-            with_value = {"-s", "-p", "-t", "-r", "--verbose"}
+            with_value = {"-s", "-p", "-t", "-r", "--verbose", "--init-file"}
             before = arguments[:-1]
             is_value = len(before) > 0 and before[-1] in with_value
             if not is_value and not names_command(before, with_value):

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BINARIES, EndToEnd, RPCFailure, Service
+from harness import BINARIES, EndToEnd, RPCFailure, Service, client
 
 SOAK = os.environ.get("SOFTSNAP_SOAK") == "1"
 NQN = "nqn.2026-01.io.softsnap:recovery"
@@ -19,6 +19,8 @@ NVME = [f"nvme_subsystem_create -s {NQN}",
         f"nvme_controller_create --nqn {NQN} --pf_id 0 --num_queues 2 --suspended",
         "nvme_controller_attach_ns -c NVMeCtrl1 -n 1",
         "nvme_controller_resume -c NVMeCtrl1"]
+QUERIES = ["bdev_get_bdevs", "virtio_blk_controller_list", "nvme_subsystem_list",
+           "nvme_namespace_list", "nvme_controller_list"]
 
 
 class Load:
@@ -127,22 +129,42 @@ class Recovery(EndToEnd):
     def test_everything_is_there_again(self):
         service = self.set_up(
             [self.malloc(), *VBLK, *NVME], "--nvme-pfs", 1)
-        queries = ["bdev_get_bdevs", "virtio_blk_controller_list", "nvme_subsystem_list",
-                   "nvme_namespace_list", "nvme_controller_list"]
-        before = [service.snap(query) for query in queries]
+        before = [service.snap(query) for query in QUERIES]
         service.stop(signal.SIGKILL)
         again = self.start()
-        self.assertEqual([again.snap(query) for query in queries], before)
+        self.assertEqual([again.snap(query) for query in QUERIES], before)
         # What the configuration says is there, a client hears.
         with self.assertRaisesRegex(RPCFailure, "-17"):
             again.snap(VBLK[0])
         self.assertEqual(again.stop(signal.SIGTERM), 0)
         third = self.start()
-        self.assertEqual([third.snap(query) for query in queries], before)
+        self.assertEqual([third.snap(query) for query in QUERIES], before)
         # What was destroyed stays away.
         third.snap("virtio_blk_controller_destroy -c C")
         third.stop(signal.SIGKILL)
         self.assertEqual(self.start().snap("virtio_blk_controller_list"), [])
+
+    @unittest.skipIf(SOAK, "not a matter of endurance")
+    def test_the_same_init_file_three_times(self):
+        self.daemon = self.dpu("--nvme-pfs", 1)
+        service = self.start()
+        path = self.folder / "snap_rpc_init.conf"
+        path.write_text("\n".join(["# the disks of this machine", "", self.malloc(),
+                                   "bdev_null_create Null0 1 512", *VBLK, *NVME]) + "\n")
+        pictures = []
+        for _ in range(3):
+            client("snap_rpc.py", service.rpc, ["--init-file", str(path)])
+            pictures.append([service.snap(query) for query in QUERIES])
+        self.assertEqual(pictures[0], pictures[1])
+        self.assertEqual(pictures[0], pictures[2])
+        # The line that fails is named, and what stands after it is not tried.
+        path.write_text("bdev_null_create Null0 1 4096\nbdev_null_create Null1 1 512\n")
+        with self.assertRaises(RPCFailure) as caught:
+            client("snap_rpc.py", service.rpc, ["--init-file", str(path)])
+        self.assertIn(f"{path}:1: bdev_null_create Null0 1 4096", str(caught.exception))
+        self.assertIn("num_blocks is 2048, not 256, block_size is 512, not 4096",
+                      str(caught.exception))
+        self.assertEqual(len(service.snap("bdev_get_bdevs")), 2)
 
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_a_function_that_went_to_another_service_is_dropped(self):
