@@ -173,6 +173,10 @@ enum SchemaText {
         "type":"u32"},{"name":"force","type":"bool","default":false}]}]}
         """#,
         #"""
+        {"family":"snap","methods":[{"name":"softsnap_gap_histogram_get","mask":"runtime","par\#
+        ams":[{"name":"vuid","type":"str"}]}]}
+        """#,
+        #"""
         {"family":"spdk","methods":[{"name":"log_set_level","mask":"any","decode_error":[-3260\#
         3,"spdk_json_decode_object failed"],"params":[{"name":"level","type":"str","required":\#
         true,"enum":["ERROR","WARNING","NOTICE","INFO","DEBUG"],"nocase":true,"error":[-32602,\#

@@ -10,6 +10,7 @@ extension MethodRegistry {
         registerHotplug(context)
         registerVectors(context)
         registerRDMA(context)
+        registerPauses(context)
         register("spdk_bdev_create") { parameters in
             let device = try context.device(parameters.string("bdev_name"))
             context.registrations.add(device.name)

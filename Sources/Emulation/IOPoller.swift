@@ -10,18 +10,20 @@ final class IOPoller: Poller {
     let line: CallLine
     private let kick: SharedDescriptor
     private var watch: DoorbellWatch
+    private var mark: AnswerMark
     /// Reports that are due when their condition holds, each once.
     private var waiters: [(condition: (IOPoller) -> Bool, report: () -> Void)] = []
     private var onFault: ((QueueFault) -> Void)?
 
     init(
         _ queue: consuming IOQueue, line: CallLine, kick: SharedDescriptor, mode: DoorbellMode,
-        onFault: @escaping (QueueFault) -> Void
+        mark: AnswerMark, onFault: @escaping (QueueFault) -> Void
     ) {
         self.queue = queue
         self.line = line
         self.kick = kick
         watch = DoorbellWatch(mode)
+        self.mark = mark
         self.onFault = onFault
     }
 
@@ -43,6 +45,9 @@ final class IOPoller: Poller {
     func poll(now: Ticks) -> Int {
         let done = queue.poll(now: now)
         if done > 0 { watch.foundWork() }
+        if done > 0 || mark.isWaiting {
+            mark.note(done: done, completedCount: queue.counters.completedCount, now: now)
+        }
         if !waiters.isEmpty || queue.phase != .running { follow() }
         return done
     }
@@ -57,6 +62,12 @@ final class IOPoller: Poller {
         if due.isEmpty { return }
         waiters.removeAll { $0.condition(self) }
         for waiter in due { waiter.report() }
+    }
+
+    /// Takes nothing more; what is in flight is answered.
+    func drain() {
+        if queue.phase == .running { mark.stopped() }
+        queue.drain()
     }
 
     /// Calls `report` when `condition` holds, perhaps at once.

@@ -112,6 +112,7 @@ extension NVMeController {
         deadline?.cancel()
         guard (try? step(.takeOver)) != nil else { return }
         predecessors = holders
+        arrival = holders.isEmpty ? .handover : .recovery
         for entry in attached.values { await waitForPredecessors(at: entry.device) }
         let missing = missingNamespaces(new)
         if missing.isEmpty {

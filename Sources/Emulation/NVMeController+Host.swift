@@ -162,14 +162,34 @@ extension NVMeController {
             journal.clear()
             storeRecord()
         }
+        let pause = isAdoption ? pauseWatch() : nil
+        arrival = nil
         guard await startAdmin(wanted), isAdoption else { return }
         for (id, record) in model.completionQueues {
             do {
                 let submissions = model.submissionQueues.filter { $0.value.completionQueue == id }
-                queues[id] = try await startQueue(id, record, submissions: submissions)
+                queues[id] = try await startQueue(
+                    id, record, submissions: submissions, ending: pause)
             } catch { await fail("queue \(id): \(error.reason)") }
         }
         log.notice("event=controller_adopted controller=\(options.name) queues=\(queues.count)")
+    }
+
+    /// Measures how long its driver got no answer, once after the function came here.
+    private func pauseWatch() -> PauseWatch? {
+        let last = model.completionQueues.keys.map { id in
+            journal.lastAnswer(of: id).loadAcquire64(at: 0)
+        }.max()
+        guard let kind = arrival, let last, last > 0 else { return nil }
+        return PauseWatch(since: Ticks(last)) { [weak self] nanoseconds in
+            Task { await self?.pauseEnded(kind, microseconds: nanoseconds / 1000) }
+        }
+    }
+
+    private func pauseEnded(_ kind: PauseKind, microseconds: UInt64) {
+        pauses.add(identity.vuid, kind, microseconds: microseconds)
+        log.notice(
+            "event=pause controller=\(options.name) kind=\(kind) microseconds=\(microseconds)")
     }
 
     /// False: what the driver has set up cannot be an admin queue.
@@ -221,7 +241,8 @@ extension NVMeController {
     }
 
     func startQueue(
-        _ id: UInt16, _ record: QueueRecord, submissions: [UInt16: QueueRecord]
+        _ id: UInt16, _ record: QueueRecord, submissions: [UInt16: QueueRecord],
+        ending pause: PauseWatch? = nil
     ) async throws(ControllerError) -> RunningIOQueue {
         guard let memory = hostMemory?.memory else {
             throw ControllerError(ErrorNumber.invalid, "the host has granted no memory")
@@ -234,7 +255,8 @@ extension NVMeController {
             mode: port.doorbellMode, interrupt: interrupt(Int(record.vector)),
             counters: counters[Int(id)],
             namespaces: attached.values.map { ($0.facts.view, $0.device) },
-            submissions: submissions.map { (setup($0.key, $0.value), port.kicks[Int($0.key)]) })
+            submissions: submissions.map { (setup($0.key, $0.value), port.kicks[Int($0.key)]) },
+            pause: pause)
         let reactor = group.place()
         do {
             return try await RunningIOQueue.start(plan, on: reactor) { [weak self] fault in

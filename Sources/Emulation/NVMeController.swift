@@ -24,6 +24,7 @@ public actor NVMeController: Turnstiled {
     let memoryMap: HostMemoryMap
     let journal: NVMeMemory
     let doorbells: Mapping
+    let pauses: PauseHistograms
     let log: Logger
 
     public internal(set) var state = ControllerState.opening
@@ -51,6 +52,8 @@ public actor NVMeController: Turnstiled {
     /// Holders before this one whose requests may still be under way.
     var predecessors: [UInt64] = []
     private var tasks: [Task<Void, Never>] = []
+    /// How the function came here, until its running driver is taken up.
+    var arrival: PauseKind?
     /// Ends a wait for another service.
     var deadline: Task<Void, Never>?
     private let commands: AsyncStream<(run: UInt64, command: AdminCommand)>
@@ -65,7 +68,8 @@ public actor NVMeController: Turnstiled {
 
     init(
         options: NVMeOptions, subsystem: NVMeSubsystem, controllerID: UInt16,
-        port: any NVMeFunctionPort, group: ReactorGroup, memoryMap: HostMemoryMap, log: Logger
+        port: any NVMeFunctionPort, group: ReactorGroup, memoryMap: HostMemoryMap,
+        pauses: PauseHistograms, log: Logger
     ) throws(ControllerError) {
         self.options = options
         self.subsystem = subsystem
@@ -74,6 +78,7 @@ public actor NVMeController: Turnstiled {
         self.port = port
         self.group = group
         self.memoryMap = memoryMap
+        self.pauses = pauses
         self.log = log
         do {
             journal = try NVMeMemory(
@@ -134,6 +139,7 @@ public actor NVMeController: Turnstiled {
             watchStandby()
         } else {
             predecessors = port.predecessors
+            arrival = predecessors.isEmpty ? .reattach : .recovery
             try step(options.startsSuspended ? .suspended : .opened)
         }
         tasks.append(

@@ -10,6 +10,7 @@ public actor NVMeSubsystems {
     private let group: ReactorGroup
     private let memoryMap = HostMemoryMap()
     private let log: Logger
+    public nonisolated let pauses = PauseHistograms()
     public private(set) var subsystems: [NVMeSubsystem] = []
     var namespaces: [NVMeNamespace] = []
     var controllers: [NVMeController] = []
@@ -264,7 +265,7 @@ public actor NVMeSubsystems {
         do throws(ControllerError) {
             let controller = try NVMeController(
                 options: options, subsystem: subsystem, controllerID: id, port: port,
-                group: group, memoryMap: memoryMap, log: log)
+                group: group, memoryMap: memoryMap, pauses: pauses, log: log)
             try await controller.start()
             return controller
         } catch {

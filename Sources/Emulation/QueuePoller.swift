@@ -10,17 +10,19 @@ final class QueuePoller: Poller {
     var queue: BlockQueue
     let line: CallLine
     private let kick: SharedDescriptor?
+    private var mark: AnswerMark
     /// Called once when the queue has drained.
     private var onDrained: (() -> Void)?
     private var onFault: ((QueueFault) -> Void)?
 
     init(
-        _ queue: consuming BlockQueue, line: CallLine, kick: SharedDescriptor?,
+        _ queue: consuming BlockQueue, line: CallLine, kick: SharedDescriptor?, mark: AnswerMark,
         onFault: @escaping (QueueFault) -> Void
     ) {
         self.queue = queue
         self.line = line
         self.kick = kick
+        self.mark = mark
         self.onFault = onFault
     }
 
@@ -29,6 +31,9 @@ final class QueuePoller: Poller {
 
     func poll(now: Ticks) -> Int {
         let done = queue.poll(now: now)
+        if done > 0 || mark.isWaiting {
+            mark.note(done: done, completedCount: queue.counters.completedCount, now: now)
+        }
         if queue.phase != .running { follow() }
         return done
     }
@@ -55,6 +60,12 @@ final class QueuePoller: Poller {
     }
 
     func disarm() { queue.disableKicks() }
+
+    /// Takes nothing more; what is under way is answered.
+    func drain() {
+        if queue.phase == .running { mark.stopped() }
+        queue.drain()
+    }
 
     /// Calls `report` when nothing is under way any more, perhaps at once.
     func whenDrained(_ report: @escaping () -> Void) {

@@ -29,6 +29,8 @@ final class RunningIOQueue: @unchecked Sendable {
         var namespaces: [(view: NamespaceView, device: BlockDevice)]
         /// Submission queues that are there already, with their kicks.
         var submissions: [(setup: SubmissionQueueSetup, kick: SharedDescriptor)] = []
+        /// The pause that its first answer ends.
+        var pause: PauseWatch?
     }
 
     private init(_ plan: Plan, reactor: Reactor) {
@@ -62,8 +64,11 @@ final class RunningIOQueue: @unchecked Sendable {
                     depth: IOQueue.channelDepth, at: context.channelSite))
         }
         for submission in plan.submissions { try queue.add(submission.setup) }
+        let mark = AnswerMark(
+            plan.journal.lastAnswer(of: id), completedCount: plan.counters.completedCount,
+            pause: plan.pause)
         let poller = IOPoller(
-            queue, line: line, kick: plan.kick, mode: plan.mode, onFault: onFault)
+            queue, line: line, kick: plan.kick, mode: plan.mode, mark: mark, onFault: onFault)
         let pollerID = try context.add(poller)
         self.pollerID = pollerID
         self.poller = poller
@@ -136,7 +141,7 @@ final class RunningIOQueue: @unchecked Sendable {
     /// Takes nothing more.
     /// - Parameter discarding: the controller was reset; nothing is answered.
     func stop(discarding: Bool) async {
-        await use { if discarding { $0.queue.discard() } else { $0.queue.drain() } }
+        await use { if discarding { $0.queue.discard() } else { $0.drain() } }
     }
 
     /// Waits until what is under way has ended. False: `limit` passed first.

@@ -32,6 +32,9 @@ final class RunningQueue: @unchecked Sendable {
         var device: BlockDevice?
         var kick: SharedDescriptor?
         var call: SharedDescriptor?
+        /// Where its last answer is noted, and the pause that its first one ends.
+        var lastAnswer: SharedBytes?
+        var pause: PauseWatch?
     }
 
     private let logOwner: Mapping?
@@ -79,7 +82,10 @@ final class RunningQueue: @unchecked Sendable {
         let queue = try BlockQueue(
             plan.setup, memory: plan.memory, log: plan.log, configuration: plan.configuration,
             channel: channel, interrupt: line, counters: counters)
-        let poller = QueuePoller(queue, line: line, kick: plan.kick, onFault: onFault)
+        let mark = AnswerMark(
+            plan.lastAnswer, completedCount: counters.completedCount, pause: plan.pause)
+        let poller = QueuePoller(
+            queue, line: line, kick: plan.kick, mark: mark, onFault: onFault)
         id = try context.add(poller)
         self.poller = poller
         poller.queue.disableKicks()
@@ -91,7 +97,7 @@ final class RunningQueue: @unchecked Sendable {
     func stop(discarding: Bool) async {
         await reactor.run { [self] context in
             guard let poller, let id else { return }
-            if discarding { poller.queue.discard() } else { poller.queue.drain() }
+            if discarding { poller.queue.discard() } else { poller.drain() }
             context.wake(id)
         }
     }

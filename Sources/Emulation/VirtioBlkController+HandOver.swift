@@ -140,6 +140,7 @@ extension VirtioBlkController {
         deadline?.cancel()
         guard (try? step(.takeOver)) != nil else { return }
         await waitForPredecessors(predecessors)
+        arrival = predecessors.isEmpty ? .handover : .recovery
         try? step(.resumed)
         await reconcile(new)
         log.notice("event=taken_over controller=\(options.name) function=\(identity.vuid)")

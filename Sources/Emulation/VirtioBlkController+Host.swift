@@ -102,18 +102,40 @@ extension VirtioBlkController {
 
     func startQueues(_ wanted: VirtioFunctionState) async {
         guard let memory = hostMemory?.memory, !wanted.memory.isEmpty else { return }
+        let pause = pauseWatch(wanted)
         for grant in wanted.queues where grant.isRunning && queues[grant.index] == nil {
             if failedRuns[grant.index] == grant.run { continue }
-            await start(grant, wanted, memory)
+            await start(grant, wanted, memory, pause)
         }
     }
 
+    /// Measures how long its driver got no answer, once after the function came here.
+    private func pauseWatch(_ wanted: VirtioFunctionState) -> PauseWatch? {
+        guard let kind = arrival else { return nil }
+        arrival = nil
+        let last = wanted.queues.filter(\.isRunning).map { queue in
+            functionMemory.lastAnswer(queue: queue.index, run: queue.run).loadAcquire64(at: 0)
+        }.max()
+        guard let last, last > 0 else { return nil }
+        return PauseWatch(since: Ticks(last)) { [weak self] nanoseconds in
+            Task { await self?.pauseEnded(kind, microseconds: nanoseconds / 1000) }
+        }
+    }
+
+    private func pauseEnded(_ kind: PauseKind, microseconds: UInt64) {
+        pauses.add(identity.vuid, kind, microseconds: microseconds)
+        log.notice(
+            "event=pause controller=\(options.name) kind=\(kind) microseconds=\(microseconds)")
+    }
+
     private func start(
-        _ grant: QueueGrant, _ wanted: VirtioFunctionState, _ memory: HostMemory
+        _ grant: QueueGrant, _ wanted: VirtioFunctionState, _ memory: HostMemory,
+        _ pause: PauseWatch?
     ) async {
         let reactor = group.place()
         do {
-            let plan = try plan(for: grant, wanted, memory)
+            var plan = try plan(for: grant, wanted, memory)
+            plan.pause = pause
             calls[grant.index] = grant.call
             queues[grant.index] = try await RunningQueue.start(
                 index: grant.index, run: grant.run, epoch: wanted.epoch, plan: plan, on: reactor,
@@ -156,7 +178,8 @@ extension VirtioBlkController {
             setup: setup, memory: memory, log: log, logOwner: owner,
             configuration: BlockQueue.Configuration(
                 shape: shape, identifier: Array(serial.utf8), isInOrder: options.isInOrder),
-            device: use?.device, kick: grant.kick, call: grant.call)
+            device: use?.device, kick: grant.kick, call: grant.call,
+            lastAnswer: functionMemory.lastAnswer(queue: grant.index, run: grant.run))
     }
 
     /// The front end's region when it keeps one, else function memory. An area of another life of

@@ -28,6 +28,7 @@ public actor VirtioBlkController: Turnstiled {
     let group: ReactorGroup
     let memoryMap: HostMemoryMap
     let functionMemory: FunctionMemory
+    let pauses: PauseHistograms
     let log: Logger
 
     public internal(set) var state = ControllerState.opening
@@ -46,12 +47,14 @@ public actor VirtioBlkController: Turnstiled {
     var use: BlockDeviceUse?
     public internal(set) var serial: String
     var listener: Task<Void, Never>?
+    /// How the function came here, until its first queues are taken over.
+    var arrival: PauseKind?
     /// Ends a wait for another service.
     var deadline: Task<Void, Never>?
 
     init(
         options: VirtioBlkOptions, port: any VirtioFunctionPort, group: ReactorGroup,
-        memoryMap: HostMemoryMap, log: Logger
+        memoryMap: HostMemoryMap, pauses: PauseHistograms, log: Logger
     ) throws(HardwareError) {
         self.options = options
         identity = port.identity
@@ -59,6 +62,7 @@ public actor VirtioBlkController: Turnstiled {
         self.port = port
         self.group = group
         self.memoryMap = memoryMap
+        self.pauses = pauses
         self.log = log
         serial = options.serial
         functionMemory = try FunctionMemory(adopting: port.functionMemory)
@@ -86,6 +90,7 @@ public actor VirtioBlkController: Turnstiled {
             watchStandby()
         } else {
             await waitForPredecessors(port.predecessors)
+            arrival = port.predecessors.isEmpty ? .reattach : .recovery
             try step(options.startsSuspended ? .suspended : .opened)
         }
         listener = Task { [port, weak self] in

@@ -9,6 +9,7 @@ public actor VirtioBlkControllers {
     private let group: ReactorGroup
     private let memoryMap = HostMemoryMap()
     private let log: Logger
+    public nonisolated let pauses = PauseHistograms()
     var controllers: [VirtioBlkController] = []
     /// Names that are being opened: taken, but not there yet.
     private var opening: Set<String> = []
@@ -79,7 +80,8 @@ public actor VirtioBlkControllers {
         } catch { throw ControllerError(error) }
         do {
             let controller = try VirtioBlkController(
-                options: options, port: port, group: group, memoryMap: memoryMap, log: log)
+                options: options, port: port, group: group, memoryMap: memoryMap, pauses: pauses,
+                log: log)
             try await controller.start(device)
             return controller
         } catch {

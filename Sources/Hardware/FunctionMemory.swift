@@ -80,6 +80,13 @@ public struct FunctionMemory: Sendable {
         return area
     }
 
+    /// When the queue last answered its driver, in processor ticks; 0 when it has not, in the life
+    /// of the ring that `run` counts. Eight bytes behind the longest log that fits the area.
+    public func lastAnswer(queue: Int, run: UInt64) -> SharedBytes {
+        let area = inflightArea(queue: queue, run: run)
+        return area.part(at: area.byteCount - 8, byteCount: 8)
+    }
+
     /// Position of the split queue as of its last published batch; nil when nothing was logged.
     public func loggedUsedIndex(queue: Int, run: UInt64) -> UInt16? {
         let area = mapping.bytes.part(

@@ -1,5 +1,5 @@
 internal import CWire
-internal import Memory
+public import Memory
 
 /// A queue as it was created, and still is.
 public struct QueueRecord: Equatable, Sendable {
@@ -90,6 +90,12 @@ extension NVMeMemory {
         bytes.part(at: cell(Int(id)) + 256, byteCount: 8)
     }
 
+    /// When completion queue `id` last answered its driver, in processor ticks, 8 bytes; 0 when it
+    /// has not since it was created.
+    public func lastAnswer(of id: UInt16) -> SharedBytes {
+        bytes.part(at: cell(Int(id)) + 264, byteCount: 8)
+    }
+
     private static func record(_ reading: RecordPair.Reading) -> QueueRecord? {
         guard case .record(_, _, let bytes) = reading,
             let record = ByteLayout.load(nvme_queue_record.self, from: bytes)
@@ -114,6 +120,7 @@ extension NVMeMemory {
     /// Notes a new completion queue. Its journal is empty.
     public func createCompletionQueue(_ id: UInt16, _ record: QueueRecord) {
         clearJournal(id)
+        lastAnswer(of: id).storeRelease64(0, at: 0)
         completions(Int(id)).write(ByteLayout.bytes(of: record.wire))
     }
 

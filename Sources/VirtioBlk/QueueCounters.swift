@@ -38,6 +38,9 @@ public final class QueueCounters: Sendable {
             bytesDirect: bytesDirect.load(ordering: .relaxed))
     }
 
+    /// Of `reading`, one load.
+    public var completedCount: UInt64 { completed.load(ordering: .relaxed) }
+
     /// One turn's sums, stored at its end.
     func add(_ turn: Reading) {
         bump(reads, turn.reads)

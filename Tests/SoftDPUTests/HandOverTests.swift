@@ -37,6 +37,7 @@ import Testing
     func `goes back and forth between listener and notifier`(options: Guest.Options) async throws {
         try await withLoad(options) { stack, disk, first, load in
             var source = (service: first, name: "a")
+            var pauseCount = 0
             for turn in 0..<Effort.of(40) {
                 let next = try await stack.service()
                 let name = "b\(turn)"
@@ -57,7 +58,10 @@ import Testing
                 try await source.service.controllers.destroy(source.name, force: turn % 2 == 1)
                 #expect(try await stack.listing(Stack.vuid(0))?.controller == name)
                 source = (next, name)
+                pauseCount += pauses(of: next.controllers.pauses, .handover)
             }
+            // Nearly every time its guest waited for an answer.
+            #expect(pauseCount > Effort.of(40) / 2)
         }
     }
 
@@ -122,6 +126,8 @@ import Testing
             let listener = try await listen(try await stack.service(), "b", disk)
             try await first.kill()
             #expect(await becomes(.running, listener))
+            #expect(await load.advance())
+            #expect(await stack.hasLogged("event=pause controller=b kind=recovery"))
         }
     }
 
@@ -206,4 +212,15 @@ func becomes(_ state: ControllerState, _ controller: NVMeController) async -> Bo
         try? await Task.sleep(for: .milliseconds(5))
     }
     return false
+}
+
+/// Pauses of one kind, each of less than 10 s.
+func pauses(of histograms: PauseHistograms, _ kind: PauseKind) -> Int {
+    let reports = histograms.reports.filter { $0.kind == kind }
+    for report in reports {
+        #expect(report.medianMicroseconds > 0)
+        #expect(report.maximumMicroseconds < 10_000_000)
+        #expect(report.buckets.reduce(0) { $0 + $1.count } == report.count)
+    }
+    return reports.reduce(0) { $0 + $1.count }
 }

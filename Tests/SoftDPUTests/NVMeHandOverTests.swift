@@ -52,6 +52,7 @@ extension `NVMe functions` {
         {
             try await withLoad(way) { stack, disk, first, guest, load in
                 var source = first
+                var pauseCount = 0
                 for turn in 0..<Effort.of(20) {
                     let next = try await stack.service()
                     let old = try await source.nvme.find("n0")
@@ -69,7 +70,9 @@ extension `NVMe functions` {
                     try await source.nvme.destroySubsystem(NVMeSubsystems.nqn(0), force: true)
                     #expect(try await stack.listing(NVMeSubsystems.vuid(0))?.controller == "n0")
                     source = next
+                    pauseCount += pauses(of: next.nvme.pauses, .handover)
                 }
+                #expect(pauseCount > Effort.of(20) / 2)
             }
         }
 

@@ -4,7 +4,9 @@
 #include "layout.h"
 
 // Function memory, version 1: shared by the software DPU and the service that holds the lease.
-// One header, then each queue's in-flight area (QEMU, vhost-user.rst, "Inflight I/O tracking").
+// One header, then each queue's in-flight area (QEMU, vhost-user.rst, "Inflight I/O tracking"). The
+// last 8 bytes of an area, which no log reaches, are the processor ticks of the queue's last
+// answer; 0: none, also of a service that does not keep them.
 
 enum {
     FUNCTION_MEMORY_MAGIC = 0x464E5353,  // "SSNF"

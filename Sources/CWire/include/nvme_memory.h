@@ -61,11 +61,13 @@ ASSERT_SIZE(struct nvme_queue_record, 24);
 struct nvme_queue_cell {
     uint8_t submission[2][64];
     uint8_t completion[2][64];
-    uint64_t consumed;  // commands taken off the submission queue since it was created
-    uint8_t reserved[56];
+    uint64_t consumed;     // commands taken off the submission queue since it was created
+    uint64_t last_answer;  // processor ticks of the completion queue's last post; 0: none
+    uint8_t reserved[48];
 };
 ASSERT_SIZE(struct nvme_queue_cell, 320);
 ASSERT_OFFSET(struct nvme_queue_cell, consumed, 256);
+ASSERT_OFFSET(struct nvme_queue_cell, last_answer, 264);
 
 // One command in flight.
 struct nvme_in_flight_slot {

@@ -1,0 +1,41 @@
+internal import Memory
+internal import Platform
+
+/// Notes when a queue last answered its driver, for whoever takes the queue over. Confined to the
+/// queue's reactor; a turn with answers costs one store.
+struct AnswerMark {
+    private let cell: SharedBytes?
+    private var completedCount: UInt64
+    /// The pause that this queue's first answer ends; nil when it ends none.
+    private var pause: PauseWatch?
+    private var isFirstTurn = true
+
+    /// - Parameter completedCount: of the queue's counters now.
+    init(_ cell: SharedBytes?, completedCount: UInt64, pause: PauseWatch?) {
+        self.cell = cell
+        self.completedCount = completedCount
+        self.pause = pause
+    }
+
+    /// Whether the next turn tells if its driver waits for it.
+    var isWaiting: Bool { pause != nil && isFirstTurn }
+
+    /// After a turn that has started or answered `done` requests.
+    mutating func note(done: Int, completedCount: UInt64, now: Ticks) {
+        if pause != nil, isFirstTurn {
+            isFirstTurn = false
+            // Nothing waited: its driver sees no pause here.
+            if done == 0 { pause = nil }
+        }
+        if completedCount == self.completedCount { return }
+        self.completedCount = completedCount
+        cell?.storeRelease64(now.count, at: 0)
+        if let pause {
+            self.pause = nil
+            pause.end(at: .now())
+        }
+    }
+
+    /// The queue takes nothing from now on: a pause begins.
+    func stopped() { cell?.storeRelease64(Ticks.now().count, at: 0) }
+}
