@@ -83,6 +83,8 @@ let package = Package(
             "Emulation",
             ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", "NVMe", logging]),
         module("NVMeHost", ["Platform", "Memory", "NVMeDriver", "VFIOUser"]),
+        // 6: between two services
+        module("LiveUpgrade", ["JSONRPC"]),
         // 7: the interface
         module(
             "ControlAPI",
@@ -104,6 +106,9 @@ let package = Package(
                 "Platform", "JSONRPC", "Hardware", "Firmware", "DeviceResources", "Doctor", "Card",
                 "SoftDPU", "ControlAPI", argumentParser, logging,
             ]),
+        command(
+            "snap_live_upgrade",
+            ["Platform", "JSONRPC", "LiveUpgrade", argumentParser]),
         command(
             "snap_perf",
             [
@@ -161,6 +166,7 @@ let package = Package(
                 "CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver",
                 "NVMe", "NVMeDriver", "Seeds", "StoreProbe",
             ]),
+        tests("LiveUpgradeTests", ["JSONRPC", "LiveUpgrade"]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe", "Seeds"]),
         tests("JSONRPCTests", ["JSONRPC", "Platform", "Seeds"] + nio),
         tests(

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import selectors
 import shlex
 import socket
 import sys
@@ -277,6 +278,8 @@ def make_parser(description):
     parser.add_argument("--init-file", metavar="FILE",
                         help="carry out the commands of FILE, one per line; what is there already, "
                         "exactly so, is left alone, so the same file may be given again")
+    parser.add_argument("--raw", action="store_true",
+                        help="carry JSON-RPC between standard input and output and the service")
     parser.add_argument("--server", action="store_true",
                         help="run lines of standard input, each followed by **STATUS=0 or 1")
     return parser, parser.add_subparsers(title="methods", metavar="METHOD", dest="command")
@@ -312,6 +315,29 @@ def run_script(parser, client, commands):
             raise
         except Skipped:
             pass
+
+
+def run_raw(args):
+    """Carries bytes both ways until one side ends."""
+    try:
+        stream = connect(args.address, args.port)
+    except OSError as error:
+        print(f"{args.address}: {error}", file=sys.stderr)
+        return 1
+    ends = selectors.DefaultSelector()
+    ends.register(0, selectors.EVENT_READ, stream.sendall)
+    ends.register(stream, selectors.EVENT_READ, lambda data: write_all(1, data))
+    while True:
+        for key, _ in ends.select():
+            data = os.read(key.fd, 65536)
+            if not data:
+                return 0
+            key.data(data)
+
+
+def write_all(descriptor, data):
+    while data:
+        data = data[os.write(descriptor, data):]
 
 
 def run_init_file(parser, path, client):
@@ -368,6 +394,8 @@ def main(parser, arguments):
     if args.server:
         run_server(parser)
         return 0
+    if args.raw:
+        return run_raw(args)
     if args.init_file:
         try:
             return run_init_file(parser, args.init_file, make_client(args))

@@ -1,6 +1,7 @@
 internal import Emulation
 internal import Hardware
 internal import JSONRPC
+internal import NVMe
 internal import Platform
 
 /// Recovery, and calls that may be made again and again (recovery.json).
@@ -12,6 +13,15 @@ extension MethodRegistry {
             throw .errno(
                 ErrorNumber.noDevice,
                 message: "this service keeps no record; start it with --state DIRECTORY")
+        }
+        let instance = UInt64.random(in: 1..<(1 << 53))
+        register("softsnap_service_get") { _ in
+            [
+                "instance": JSONValue(instance), "dpu": JSONValue(context.manager.instance),
+                "embedded": .bool(context.manager.isVolatile),
+                "virtio_memory_versions": [JSONValue(FunctionMemory.version)],
+                "nvme_memory_versions": [JSONValue(NVMeMemory.version)],
+            ]
         }
         register("softsnap_recovery_get") { _ in try present().report }
         register("softsnap_recovery_forget") { _ in

@@ -265,11 +265,11 @@ enum SchemaText {
         ":[]}]}
         """#,
         #"""
-        {"family":"snap","methods":[{"name":"softsnap_recovery_get","mask":"any","params":[]},\#
-        {"name":"softsnap_recovery_forget","mask":"runtime","params":[]},{"name":"softsnap_app\#
-        ly","mask":"any","params":[{"name":"method","type":"str","required":true,"max_count":1\#
-        28},{"name":"params","type":"object"},{"name":"occurrence","type":"u32","default":1,"m\#
-        in":1,"max":1000000}]}]}
+        {"family":"snap","methods":[{"name":"softsnap_service_get","mask":"any","params":[]},{\#
+        "name":"softsnap_recovery_get","mask":"any","params":[]},{"name":"softsnap_recovery_fo\#
+        rget","mask":"runtime","params":[]},{"name":"softsnap_apply","mask":"any","params":[{"\#
+        name":"method","type":"str","required":true,"max_count":128},{"name":"params","type":"\#
+        object"},{"name":"occurrence","type":"u32","default":1,"min":1,"max":1000000}]}]}
         """#,
         #"""
         {"family":"snap","methods":[{"name":"snap_log_level_set","mask":"runtime","params":[{"\#

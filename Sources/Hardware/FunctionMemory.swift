@@ -7,6 +7,9 @@ public import Platform
 ///
 /// Layout `CWire/function_memory.h`, version 1.
 public struct FunctionMemory: Sendable {
+    /// Of the layout that is written, the only one that is read.
+    public static let version = Int(FUNCTION_MEMORY_VERSION)
+
     /// Keeps the areas that are given out.
     public let mapping: Mapping
     private let header: function_memory_header

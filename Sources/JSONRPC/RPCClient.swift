@@ -36,21 +36,34 @@ public final class RPCClient: Sendable {
 
     /// Connects to the service that listens on `unixPath`.
     public static func connect(unixPath: String) async throws(Failure) -> RPCClient {
+        try await open(path: unixPath) { bootstrap in
+            try await bootstrap.connect(unixDomainSocketPath: unixPath).get()
+        }
+    }
+
+    /// Speaks over a connected stream socket, which it takes.
+    public static func adopt(_ socket: Int32) async throws(Failure) -> RPCClient {
+        try await open(path: "socket \(socket)") { bootstrap in
+            try await bootstrap.withConnectedSocket(socket).get()
+        }
+    }
+
+    private static func open(
+        path: String, _ connect: @Sendable (ClientBootstrap) async throws -> any Channel
+    ) async throws(Failure) -> RPCClient {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         do {
             let answers = try await loop.submit {
                 NIOLoopBound(RPCAnswers(), eventLoop: loop)
             }.get()
-            let channel = try await ClientBootstrap(group: loop)
-                .channelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandler(answers.value)
-                    }
+            let bootstrap = ClientBootstrap(group: loop).channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(answers.value)
                 }
-                .connect(unixDomainSocketPath: unixPath).get()
-            return RPCClient(channel, answers)
+            }
+            return RPCClient(try await connect(bootstrap), answers)
         } catch {
-            throw .unreachable(path: unixPath, reason: "\(error)")
+            throw .unreachable(path: path, reason: "\(error)")
         }
     }
 

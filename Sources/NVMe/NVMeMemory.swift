@@ -31,6 +31,9 @@ public enum NVMeMemoryError: Error, Equatable, Sendable {
 /// Every update can be cut short by the death of its process at any store: what is found afterwards
 /// is the state before or after it. The service that holds the lease is the only writer.
 public final class NVMeMemory: Sendable {
+    /// Of the layout that is written, the only one that is read.
+    public static let version = Int(NVME_MEMORY_VERSION)
+
     /// Commands in flight on one completion queue.
     public static let inFlightLimit = Int(NVME_MEMORY_IN_FLIGHT_LIMIT)
     public static let controllerRecordLimit = Int(NVME_MEMORY_CONTROLLER_BYTES)

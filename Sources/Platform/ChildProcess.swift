@@ -3,6 +3,18 @@ internal import Glibc
 
 /// Other programs, run for what they print.
 public enum ChildProcess {
+    /// Starts a shell command. Its standard input and output are the socket that is returned, whose
+    /// end it takes as the word to go.
+    public static func connect(toCommand command: String) throws(SystemError) -> Int32 {
+        let line = ["/bin/sh", "-c", command]
+        var words = unsafe line.map { unsafe strdup($0) } + [nil]
+        defer {
+            for index in unsafe words.indices { unsafe free(words[index]) }
+        }
+        let socket = unsafe platform_child_connect("/bin/sh", &words)
+        return try check(socket, "run \(command)")
+    }
+
     /// What `path` writes to its standard output and error within `milliseconds`: at most `limit`
     /// bytes. The program has ended by then, of itself or by us.
     public static func output(

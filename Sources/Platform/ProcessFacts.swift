@@ -40,6 +40,8 @@ public enum ProcessFacts {
 
     /// Writes a line to standard error in one call.
     public static func complain(_ line: String) { write(line + "\n", to: 2) }
+    /// Writes to standard error and leaves the line open.
+    public static func complainOpen(_ text: String) { write(text, to: 2) }
     public static func say(_ line: String) { write(line + "\n", to: 1) }
     /// Writes to standard output and leaves the line open.
     public static func prompt(_ text: String) { write(text, to: 1) }

@@ -146,6 +146,7 @@ final class ControlPeer {
         return [
             "version": JSONValue(ControlMessage.version), "holder": JSONValue(holder),
             "manager": "mlx5_0", "volatile": .bool(core.inventory.isEmbedded),
+            "instance": JSONValue(core.instance),
         ]
     }
 

@@ -10,6 +10,8 @@ internal import Platform
 /// them. Confined to the DPU's loop; a single thread makes every change one transaction.
 final class DPUCore {
     let inventory: Inventory
+    /// Tells this DPU from others.
+    let instance = UInt64.random(in: 1..<(1 << 53))
     let context: EventLoop.Context
     let log: Logger
     private let locks: [SharedLock]

@@ -6,6 +6,7 @@ public import Platform
 public final class RemoteManager: EmulationManager {
     public let name: String
     public let isVolatile: Bool
+    public let instance: UInt64
     private let link: ControlLink
     private let holder: UInt64
 
@@ -31,6 +32,7 @@ public final class RemoteManager: EmulationManager {
         let result = greeting.body["result"] ?? .null
         name = result.text("manager") ?? "mlx5_0"
         isVolatile = result.flag("volatile")
+        instance = result.unsigned("instance") ?? 0
         holder = result.unsigned("holder") ?? 0
     }
 

@@ -27,6 +27,7 @@ final class TestManager: EmulationManager {
 
     let name = "mlx5_0"
     let isVolatile: Bool
+    let instance: UInt64 = 7
     let model = Mutex(Model())
 
     init(isVolatile: Bool = true) { self.isVolatile = isVolatile }

@@ -74,6 +74,10 @@ int platform_set_nonblocking(int descriptor);
 ssize_t platform_child_output(const char *path, char *const arguments[], char *buffer,
                               size_t capacity, int milliseconds);
 
+// Starts `path` with one end of a stream socket as its standard input and output. The other end,
+// or -1; the child ends by itself when that is closed.
+int platform_child_connect(const char *path, char *const arguments[]);
+
 // --- threads, processors, time ---
 
 /// Pins the calling thread to `processor`.

@@ -1,0 +1,171 @@
+internal import JSONRPC
+
+/// Moves one function from one service to another, by the documented calls.
+struct Mover {
+    private let source: any ServiceConnection
+    private let destination: any ServiceConnection
+    private let timeoutMilliseconds: UInt64
+
+    init(
+        from source: any ServiceConnection, to destination: any ServiceConnection,
+        timeoutMilliseconds: UInt64
+    ) {
+        self.source = source
+        self.destination = destination
+        self.timeoutMilliseconds = timeoutMilliseconds
+    }
+
+    /// - Returns: the pause that its driver saw, in microseconds; nil when it had no request.
+    /// An error leaves the function with the source, which serves it.
+    func move(_ move: UpgradePlan.Move) async throws(UpgradeError) -> UInt64? {
+        let before = try await pauses(of: move.controller)
+        switch move.way {
+        case .handOver: try await handOver(move)
+        case .recreate: try await recreate(move.controller)
+        }
+        // The driver's next answer ends the pause; an idle one has none.
+        for _ in 0..<5 {
+            let after = try await pauses(of: move.controller)
+            let grown = after.first { $0.value.count > before[$0.key]?.count ?? 0 }
+            if let grown { return grown.value.last }
+            try? await Task.sleep(for: .milliseconds(2))
+        }
+        return nil
+    }
+
+    private func name(_ controller: ControllerPicture) -> JSONObject {
+        ["ctrl_id": .string(controller.name)]
+    }
+
+    // --- listener and notifier ---
+
+    private func handOver(_ move: UpgradePlan.Move) async throws(UpgradeError) {
+        let controller = move.controller
+        do throws(UpgradeError) {
+            if controller.part == nil { try await holdBack(controller) }
+            if !move.hasListener {
+                try await create(
+                    controller, with: ["suspended": true, "live_update_listener": true])
+            }
+            try await attachMissing(controller)
+            var notify = name(controller)
+            notify.append("live_update_notifier", true)
+            notify.append("timeout_ms", JSONValue(timeoutMilliseconds))
+            _ = try await source.call(controller.method("suspend"), notify)
+            try await awaitTakeOver(controller)
+        } catch {
+            await callOff(controller)
+            throw error
+        }
+    }
+
+    /// Phase one: what the host sets up waits, I/O goes on.
+    private func holdBack(_ controller: ControllerPicture) async throws(UpgradeError) {
+        var params = name(controller)
+        params.append(controller.family == .nvme ? "admin_only" : "events_only", true)
+        _ = try await source.call(controller.method("suspend"), params)
+    }
+
+    private func create(
+        _ controller: ControllerPicture, with more: JSONObject
+    ) async throws(UpgradeError) {
+        var params = controller.creation.params
+        // A VF in use keeps the vectors that it has.
+        params["vf_num_msix"] = nil
+        for member in more.members { params[member.key] = member.value }
+        _ = try await destination.call(controller.method("create"), params)
+    }
+
+    private func attachMissing(_ controller: ControllerPicture) async throws(UpgradeError) {
+        let there = try await ServicePicture.read(destination).controller(on: controller.vuid)
+        for call in controller.attachments where there?.attachments.contains(call) != true {
+            try await destination.perform(call)
+        }
+    }
+
+    private func awaitTakeOver(_ controller: ControllerPicture) async throws(UpgradeError) {
+        for _ in 0..<500 {
+            let listed = try await destination.call(
+                controller.method("list"), name(controller))
+            let entry = listed.array?.first
+            if entry?["state"] == "STARTED", entry?["live_update"] == nil { return }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        throw UpgradeError(
+            "function \(controller.vuid) did not start at \(destination.name) in 5 s")
+    }
+
+    /// The source goes on, whatever had been done.
+    private func callOff(_ controller: ControllerPicture) async {
+        let listed = try? await destination.call(controller.method("list"), name(controller))
+        if listed?.array?.first?["live_update"] != nil {
+            var params = name(controller)
+            params.append("force", true)
+            _ = try? await destination.call(controller.method("destroy"), params)
+        }
+        _ = try? await source.call(controller.method("resume"), name(controller))
+    }
+
+    // --- destroy and create ---
+
+    private func recreate(_ controller: ControllerPicture) async throws(UpgradeError) {
+        let isSuspended = controller.state == "SUSPENDED"
+        if controller.family == .nvme, !isSuspended {
+            var params = name(controller)
+            params.append("timeout_ms", JSONValue(timeoutMilliseconds))
+            _ = try await source.call(controller.method("suspend"), params)
+        }
+        var params = name(controller)
+        params.append("force", true)
+        do throws(UpgradeError) {
+            _ = try await source.call(controller.method("destroy"), params)
+        } catch {
+            if !isSuspended {
+                _ = try? await source.call(controller.method("resume"), name(controller))
+            }
+            throw error
+        }
+        do throws(UpgradeError) {
+            try await build(controller, at: destination, suspended: isSuspended)
+        } catch {
+            let reason = error
+            let listed = try? await destination.call(controller.method("list"), name(controller))
+            if listed?.array?.isEmpty == false {
+                _ = try? await destination.call(controller.method("destroy"), params)
+            }
+            try await build(controller, at: source, suspended: isSuspended)
+            throw reason
+        }
+    }
+
+    private func build(
+        _ controller: ControllerPicture, at service: any ServiceConnection, suspended: Bool
+    ) async throws(UpgradeError) {
+        var creation = controller.creation
+        let waits = suspended || controller.family == .nvme
+        if waits { creation.params["suspended"] = true }
+        try await service.perform(creation)
+        for call in controller.attachments { try await service.perform(call) }
+        if waits && !suspended {
+            _ = try await service.call(controller.method("resume"), name(controller))
+        }
+    }
+
+    // --- the pause ---
+
+    /// By kind, those that the destination has measured.
+    private func pauses(
+        of controller: ControllerPicture
+    ) async throws(UpgradeError) -> [String: (count: UInt64, last: UInt64)] {
+        let listed = try await destination.call(
+            "softsnap_gap_histogram_get", ["vuid": .string(controller.vuid)])
+        var pauses: [String: (count: UInt64, last: UInt64)] = [:]
+        for entry in listed.array ?? [] {
+            guard let kind = entry["kind"]?.string, let count = entry["count"]?.unsigned,
+                let last = entry["last_us"]?.unsigned
+            else { continue }
+            pauses[kind] = (count, last)
+        }
+        return pauses
+    }
+}

@@ -1,0 +1,235 @@
+import JSONRPC
+import LiveUpgrade
+import Synchronization
+import Testing
+
+@Suite struct `Live upgrade` {
+    private static let nqn = JSONValue.string("nqn.2026-01.io.softsnap:u")
+
+    /// A card, a service that has a PF with two VFs and an NVMe PF, and one that has nothing.
+    private struct House {
+        let card = FakeCard()
+        let old: FakeService
+        let new: FakeService
+
+        init() async throws {
+            old = FakeService("old", on: card)
+            new = FakeService("new", on: card)
+            try await make("bdev_malloc_create", ["name": "M"])
+            try await make("bdev_aio_create", ["name": "F", "filename": "/disk"])
+            try await make("nvme_subsystem_create", ["nqn": nqn])
+            try await make("nvme_namespace_create", ["nqn": nqn, "nsid": 1, "bdev_name": "M"])
+            // A VF before its PF: the plan puts them in order.
+            for (name, vuid) in [
+                ("V2", "VBLKS0D0F0VF2"), ("P", "VBLKS0D0F0"), ("V1", "VBLKS0D0F0VF1"),
+            ] {
+                try await make(
+                    "virtio_blk_controller_create",
+                    ["vuid": .string(vuid), "ctrl_id": .string(name), "bdev": "F"])
+            }
+            try await make(
+                "nvme_controller_create", ["nqn": nqn, "vuid": "NVMES0D0F0", "ctrl_id": "N"])
+            try await make("nvme_controller_attach_ns", ["ctrl_id": "N", "nsid": 1])
+            card.fail(call: nil)
+        }
+
+        private func make(_ method: String, _ params: JSONObject) async throws {
+            _ = try await old.call(method, params)
+        }
+
+        func plan(_ options: UpgradePlan.Options = .init()) async throws -> UpgradePlan {
+            try UpgradePlan(
+                from: try await ServicePicture.read(old), to: try await ServicePicture.read(new),
+                options)
+        }
+
+        func upgrade(_ options: UpgradePlan.Options = .init()) async throws -> [UpgradeRun.Outcome]
+        {
+            let plan = try await plan(options)
+            return try await run.perform(plan)
+        }
+
+        var run: UpgradeRun { UpgradeRun(from: old, to: new) { _ in } }
+    }
+
+    private func everything(_ house: House) async throws -> ServicePicture {
+        try await ServicePicture.read(house.old)
+    }
+
+    private func expect(_ house: House, _ before: ServicePicture, isAt service: FakeService)
+        async
+        throws
+    {
+        let now = try await ServicePicture.read(service)
+        #expect(Set(now.objects.map(\.text)) == Set(before.objects.map(\.text)))
+        #expect(
+            Set(now.controllers.map(\.vuid)) == Set(before.controllers.map(\.vuid)))
+        for controller in now.controllers {
+            #expect(controller.state == "STARTED" && controller.part == nil, "\(controller)")
+            #expect(house.card.holder(of: controller.vuid) == service.name)
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func `moves everything, a PF before its VFs`(recreating: Bool) async throws {
+        let house = try await House()
+        let before = try await everything(house)
+        var options = UpgradePlan.Options()
+        options.recreates = recreating
+        let outcomes = try await house.upgrade(options)
+        #expect(
+            outcomes.map(\.vuid) == [
+                "VBLKS0D0F0", "VBLKS0D0F0VF2", "VBLKS0D0F0VF1", "NVMES0D0F0",
+            ])
+        #expect(outcomes.allSatisfy { $0.gapMicroseconds == (recreating ? nil : 700) })
+        try await expect(house, before, isAt: house.new)
+        #expect(try await house.run.verify(before) == [])
+        let left = try await everything(house)
+        #expect(left.objects.isEmpty && left.controllers.isEmpty)
+    }
+
+    /// Whichever call fails: everything is at one end, or a second run brings it there.
+    @Test(arguments: [false, true])
+    func `survives the failure of any call`(recreating: Bool) async throws {
+        var options = UpgradePlan.Options()
+        options.recreates = recreating
+        let count = try await {
+            let house = try await House()
+            _ = try await house.upgrade(options)
+            return house.card.log.count
+        }()
+        for call in 1...count {
+            let house = try await House()
+            let before = try await everything(house)
+            house.card.fail(call: call)
+            do {
+                _ = try await house.upgrade(options)
+            } catch let failure as UpgradeRun.Failure {
+                if failure.left.isEmpty { try await expect(house, before, isAt: house.old) }
+            }
+            for controller in before.controllers {
+                #expect(house.card.holder(of: controller.vuid) != nil, "call \(call)")
+            }
+            house.card.fail(call: nil)
+            _ = try await house.upgrade(options)
+            try await expect(house, before, isAt: house.new)
+        }
+    }
+
+    /// The tool dies before any call: the next run goes on.
+    @Test func `goes on after its own death`() async throws {
+        let count = try await {
+            let house = try await House()
+            _ = try await house.upgrade()
+            return house.card.log.count
+        }()
+        for call in 1...count {
+            let house = try await House()
+            let before = try await everything(house)
+            // From this call on nothing reaches a service any more, as if the tool were gone.
+            let (old, new) = (Mortal(house.old, call), Mortal(house.new, call))
+            let plan = try await house.plan()
+            let run = UpgradeRun(from: old, to: new) { _ in }
+            await #expect(throws: UpgradeRun.Failure.self) { try await run.perform(plan) }
+            _ = try await house.upgrade()
+            try await expect(house, before, isAt: house.new)
+            #expect(try await everything(house).controllers.isEmpty)
+        }
+    }
+
+    @Test func `plans nothing for nothing`() async throws {
+        let house = try await House()
+        _ = try await house.upgrade()
+        #expect(try await house.plan().isEmpty)
+        #expect(try await house.plan().text == "nothing to do")
+    }
+
+    // --- refusals ---
+
+    private func refusal(_ house: House, _ source: FakeService, _ destination: FakeService)
+        async
+        throws -> String
+    {
+        let (from, to) = (
+            try await ServicePicture.read(source), try await ServicePicture.read(destination)
+        )
+        do {
+            _ = try UpgradePlan(from: from, to: to, .init())
+            return "none"
+        } catch { return error.description }
+    }
+
+    @Test func `refuses a service and itself`() async throws {
+        let house = try await House()
+        #expect(
+            try await refusal(house, house.old, house.old)
+                == "source and destination are the same service; give -s and -d different sockets")
+    }
+
+    @Test func `refuses services of two software DPUs`() async throws {
+        let house = try await House()
+        let other = FakeService("other", on: house.card, dpu: 2)
+        #expect(
+            try await refusal(house, house.old, other)
+                == "the services have different software DPUs; functions move between services "
+                + "of one, started with the same --dpu")
+    }
+
+    @Test func `refuses function memory that the destination does not read`() async throws {
+        let house = try await House()
+        house.new.state.withLock { $0.facts["nvme_memory_versions"] = [3, 2] }
+        #expect(
+            try await refusal(house, house.old, house.new)
+                == "function memory: the source writes version 1 of nvme_memory_versions, and the "
+                + "destination reads [3,2]; use a destination between")
+    }
+
+    @Test func `refuses another bdev of the same name`() async throws {
+        let house = try await House()
+        _ = try await house.new.call("bdev_aio_create", ["name": "F", "filename": "/other"])
+        #expect(
+            try await refusal(house, house.old, house.new)
+                == "the destination has another object of this name: bdev_aio_create name=F "
+                + "filename=/disk: filename is /other, not /disk; rename or destroy one of them")
+    }
+
+    @Test func `refuses another controller of the same name`() async throws {
+        let house = try await House()
+        _ = try await house.new.call(
+            "virtio_blk_controller_create", ["vuid": "VBLKS0D0F7", "ctrl_id": "P"])
+        #expect(
+            try await refusal(house, house.old, house.new)
+                == "the destination has a controller \"P\" on VBLKS0D0F7, the source one on "
+                + "VBLKS0D0F0; destroy one of them")
+    }
+
+    @Test func `refuses volatile bdevs unless they are allowed`() async throws {
+        let house = try await House()
+        _ = try await house.old.call("bdev_null_create", ["name": "Z"])
+        #expect(
+            try await refusal(house, house.old, house.new)
+                == "bdev_null_create name=Z: what this bdev holds does not move with it; use "
+                + "--allow-volatile when nobody needs it")
+        var options = UpgradePlan.Options()
+        options.allowsVolatile = true
+        #expect(try await house.plan(options).objects.count == 5)
+    }
+}
+
+/// A connection of a tool that dies before its n-th changing call, counted over both ends.
+private struct Mortal: ServiceConnection {
+    let service: FakeService
+    let last: Int
+    var name: String { service.name }
+
+    init(_ service: FakeService, _ last: Int) {
+        self.service = service
+        self.last = last
+    }
+
+    func call(_ method: String, _ params: JSONObject?) async throws(UpgradeError) -> JSONValue {
+        let isReading = ["_get", "_list"].contains { method.contains($0) }
+        if !isReading, service.card.log.count + 1 >= last { throw UpgradeError("dead") }
+        return try await service.call(method, params)
+    }
+}
