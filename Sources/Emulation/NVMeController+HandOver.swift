@@ -16,10 +16,8 @@ extension NVMeController {
         try checkNotHandedOver()
         try await requireListener()
         try step(.handOver)
-        try await stop(within: limit, force: force)
         storeRecord()
-        await admin?.halt()
-        for queue in queues.values { await queue.halt() }
+        try await stop(within: limit, force: force)
         let successor: String?
         var refusal: ControllerError?
         do {

@@ -30,9 +30,12 @@ extension NVMeController {
 
     /// Stops the admin queue and drains the others, or goes on as before and says so.
     func stop(within limit: Duration?, force: Bool) async throws(ControllerError) {
-        await admin?.stop(discarding: false)
+        let adminQueue = Countdown(admin == nil ? 0 : 1)
+        admin?.drain { adminQueue.finish() }
         if force { for queue in queues.values { await queue.abandonHeld() } }
-        if await drain(within: limit) { return }
+        let isDrained = await drain(within: limit)
+        _ = await adminQueue.wait(within: nil)
+        if isDrained { return }
         switch state {
         case .suspending(from: .running):
             await resumeQueues()
@@ -72,13 +75,9 @@ extension NVMeController {
 
     /// Stops every I/O queue and waits. False: `limit` has passed.
     func drain(within limit: Duration?) async -> Bool {
-        let start = ContinuousClock.now
-        for queue in queues.values { await queue.stop(discarding: false) }
-        for queue in queues.values {
-            let left = limit.map { max(.zero, $0 - (ContinuousClock.now - start)) }
-            if await !queue.drained(within: left) { return false }
-        }
-        return true
+        let all = Countdown(queues.count)
+        for queue in queues.values { queue.drain { all.finish() } }
+        return await all.wait(within: limit)
     }
 
     func resumeQueues() async {

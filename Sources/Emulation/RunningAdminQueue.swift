@@ -81,6 +81,14 @@ final class RunningAdminQueue: @unchecked Sendable {
         await use { if discarding { $0.queue.discard() } else { $0.queue.drain() } }
     }
 
+    /// Takes nothing more, and calls `done` when that is so.
+    func drain(_ done: @escaping @Sendable () -> Void) {
+        reactor.post { [self] _ in
+            poller?.queue.drain()
+            done()
+        }
+    }
+
     func resume() async { await use { $0.queue.resume() } }
     func exchange(memory: HostMemory) async { await use { $0.queue.exchange(memory: memory) } }
 
@@ -89,15 +97,6 @@ final class RunningAdminQueue: @unchecked Sendable {
         await use {
             $0.line.exchange(interrupt)
             $0.queue.interruptAnyway()
-        }
-    }
-
-    /// Touches nothing of the host's from now on: doorbells do not wake it any more. What it holds
-    /// stays until `close`, because giving channels back takes a while.
-    func halt() async {
-        await reactor.run { [self] context in
-            if let id { context.remove(id) }
-            id = nil
         }
     }
 

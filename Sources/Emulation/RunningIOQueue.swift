@@ -154,15 +154,6 @@ final class RunningIOQueue: @unchecked Sendable {
 
     func resume() async { await use { $0.queue.resume() } }
 
-    /// Touches nothing of the host's from now on: doorbells do not wake it any more. What it holds
-    /// stays until `close`, because giving channels back takes a while.
-    func halt() async {
-        await reactor.run { [self] context in
-            if let pollerID { context.remove(pollerID) }
-            pollerID = nil
-        }
-    }
-
     /// Ends a quiesced queue and gives its channels back.
     func close() async {
         await reactor.run { [self] context in
@@ -188,6 +179,16 @@ final class RunningIOQueue: @unchecked Sendable {
         await use { poller in
             poller.queue.exchange(head: head)
             for (submission, tail) in tails { poller.queue.exchange(tail: tail, of: submission) }
+        }
+    }
+
+    /// Takes nothing more, and calls `done` when what is in flight has been answered.
+    func drain(_ done: @escaping @Sendable () -> Void) {
+        reactor.post { [self] context in
+            guard let poller, let pollerID else { return done() }
+            poller.drain()
+            poller.when({ $0.queue.isDrained }, done)
+            context.wake(pollerID)
         }
     }
 

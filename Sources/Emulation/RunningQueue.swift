@@ -102,6 +102,16 @@ final class RunningQueue: @unchecked Sendable {
         }
     }
 
+    /// Takes nothing more, and calls `done` when what is under way has been answered.
+    func drain(_ done: @escaping @Sendable () -> Void) {
+        reactor.post { [self] context in
+            guard let poller, let id else { return done() }
+            poller.drain()
+            poller.whenDrained(done)
+            context.wake(id)
+        }
+    }
+
     /// Waits until what is under way has ended. False: `limit` passed first.
     func drained(within limit: Duration?) async -> Bool {
         let end = OneShot<Bool>()
@@ -134,15 +144,6 @@ final class RunningQueue: @unchecked Sendable {
             guard let poller, let id else { return }
             poller.queue.resume()
             context.wake(id)
-        }
-    }
-
-    /// Touches nothing of the host's from now on: kicks do not wake it any more. The channel stays
-    /// until `close`, because giving that back takes a while.
-    func halt() async {
-        await reactor.run { [self] context in
-            if let id { context.remove(id) }
-            id = nil
         }
     }
 

@@ -22,7 +22,6 @@ extension VirtioBlkController {
         try checkNotHandedOver()
         try step(.handOver)
         try await stop(within: limit)
-        for queue in queues.values { await queue.halt() }
         let successor: String?
         do {
             successor = try await port.handOver(offering: true)

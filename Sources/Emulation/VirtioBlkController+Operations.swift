@@ -67,13 +67,9 @@ extension VirtioBlkController {
 
     /// Stops every queue and waits. False: `limit` has passed.
     func drain(within limit: Duration?) async -> Bool {
-        let start = ContinuousClock.now
-        for queue in queues.values { await queue.stop(discarding: false) }
-        for queue in queues.values {
-            let left = limit.map { max(.zero, $0 - (ContinuousClock.now - start)) }
-            if await !queue.drained(within: left) { return false }
-        }
-        return true
+        let all = Countdown(queues.count)
+        for queue in queues.values { queue.drain { all.finish() } }
+        return await all.wait(within: limit)
     }
 
     func resumeQueues() async {

@@ -290,7 +290,8 @@ public struct AdminQueue: ~Copyable {
 
     /// Tells the driver that MMIO writes are a waste.
     public mutating func disableDoorbellEvents() {
-        guard phase.answers else { return }
+        // A queue that has stopped may be another holder's already.
+        guard phase == .running else { return }
         submission.ignoreTail()
         completion.ignoreHead()
     }

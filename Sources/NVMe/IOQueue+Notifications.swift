@@ -76,7 +76,8 @@ extension IOQueue {
 
     /// Tells the driver that MMIO writes are a waste.
     public mutating func disableDoorbellEvents() {
-        guard phase.answers else { return }
+        // A queue that has stopped may be another holder's already.
+        guard phase == .running else { return }
         for index in 0..<submissions.count { submissions[index].ignoreTail() }
         completion.ignoreHead()
     }

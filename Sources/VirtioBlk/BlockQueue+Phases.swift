@@ -90,8 +90,9 @@ extension BlockQueue {
         return ring.enableKicks() || freeSlots.freeCount == 0
     }
 
+    /// A queue that has stopped leaves the ring alone: it may be another holder's already.
     public mutating func disableKicks() {
-        if phase.answers { ring.disableKicks() }
+        if phase == .running { ring.disableKicks() }
     }
 
     /// Interrupts the driver although nothing may have happened: after adoption, and when its

@@ -89,6 +89,10 @@ struct SnapPerfCommand: ParsableCommand {
     @Option(help: "Write and verify so many requests first.")
     var verify = 0
 
+    @Flag(
+        help: "Repeat --verify, each time with other data, until standard input ends.")
+    var again = false
+
     func validate() throws {
         guard PerfRun.Pattern(rawValue: rw) != nil else {
             throw ValidationError("--rw is \(rw); it must be read, write or mix")
@@ -101,6 +105,7 @@ struct SnapPerfCommand: ParsableCommand {
         guard depth > 0, depth <= limit else {
             throw ValidationError("--depth \(depth): a ring of \(queueSize) entries takes \(limit)")
         }
+        guard !again || verify > 0 else { throw ValidationError("--again repeats --verify") }
         guard queues > 0 else { throw ValidationError("--queues must be at least 1") }
         let ways = [socket != nil, !nvme.isEmpty, model != nil, nvmeModel != nil]
         guard ways.count(where: { $0 }) == 1 else {
@@ -149,8 +154,9 @@ struct SnapPerfCommand: ParsableCommand {
         options.usesIndirect = indirect
         let session = try PerfSession(options)
         if verify > 0 {
-            let pattern = PerfPattern(byteCount: size, seed: seed)
-            said(verified: try PerfVerification(session, pattern).run(requestCount: verify))
+            try verifyAgain { pattern throws in
+                try PerfVerification(session, pattern).run(requestCount: verify)
+            }
         }
         if seconds > 0 {
             var run = try PerfRun(session, runOptions)
@@ -173,9 +179,10 @@ struct SnapPerfCommand: ParsableCommand {
             ProcessFacts.say("doorbells: \(kind.rawValue)")
         }
         for session in sessions where verify > 0 {
-            let pattern = PerfPattern(byteCount: size, seed: seed)
-            let verification = NVMePerfVerification(session: session, pattern: pattern)
-            said(verified: try verification.run(requestCount: verify))
+            try verifyAgain { pattern throws in
+                try NVMePerfVerification(session: session, pattern: pattern)
+                    .run(requestCount: verify)
+            }
         }
         if seconds > 0 {
             var run = try NVMePerfRun(sessions, runOptions)
@@ -197,7 +204,14 @@ struct SnapPerfCommand: ParsableCommand {
         return options
     }
 
-    private func said(verified byteCount: Int) {
+    /// Verifies once, or until standard input ends, and says how much.
+    private func verifyAgain(_ verify: (PerfPattern) throws -> Int) throws {
+        var byteCount = 0
+        var round = seed
+        repeat {
+            byteCount += try verify(PerfPattern(byteCount: size, seed: round))
+            round += 1
+        } while again && !UnixSocket.waitReadable(0, milliseconds: 0)
         if !json { ProcessFacts.say("verified: \(byteCount) bytes, seed \(seed)") }
     }
 

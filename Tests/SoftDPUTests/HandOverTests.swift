@@ -161,10 +161,7 @@ import Testing
                 within: .seconds(5), offeringFor: .zero)
             try await second.kill()
             let third = try await stack.service()
-            // Until the software DPU has noticed.
-            for _ in 0..<100 where try await stack.listing(Stack.vuid(0))?.controller != nil {
-                try await Task.sleep(for: .milliseconds(5))
-            }
+            #expect(try await stack.becomesFree(Stack.vuid(0)))
             _ = try await third.create("c", on: Stack.vuid(0), disk)
         }
     }

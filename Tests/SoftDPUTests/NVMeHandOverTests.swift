@@ -150,9 +150,7 @@ extension `NVMe functions` {
                 try await first.nvme.find("n0").handOver(within: .seconds(5), force: false)
                 try await second.kill()
                 let vuid = NVMeSubsystems.vuid(0)
-                for _ in 0..<100 where try await stack.listing(vuid)?.controller != nil {
-                    try await Task.sleep(for: .milliseconds(5))
-                }
+                #expect(try await stack.becomesFree(vuid))
                 let third = try await stack.service().nvme
                 try await third.make(0, [disk], startsSuspended: true).resume()
             }

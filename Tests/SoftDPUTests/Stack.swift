@@ -19,6 +19,7 @@ final class Stack: Sendable {
     let controllers: VirtioBlkControllers
     let nvme: NVMeSubsystems
     let lines = LineBuffer()
+    private static let graveyard = Mutex<[Service]>([])
     private let services = Mutex<[Service]>([])
     private let directory: String
 
@@ -93,6 +94,8 @@ final class Stack: Sendable {
         /// Ends a mortal service where it stands: nothing it has under way is done, and the
         /// software DPU finds its link cut. Nothing may be asked of it afterwards.
         func kill() async throws {
+            // What it has under way must not be torn down in order either.
+            Stack.graveyard.withLock { $0.append(self) }
             isDead.store(true, ordering: .relaxed)
             try await onThread { [group] in group.stop() }
             UnixSocket.shutDown(socket.number)
@@ -145,6 +148,15 @@ final class Stack: Sendable {
 
     func listing(_ vuid: String) async throws -> FunctionListing? {
         try await manager.functions().first { $0.identity.vuid == vuid }
+    }
+
+    /// Waits until no controller has the function.
+    func becomesFree(_ vuid: String) async throws -> Bool {
+        for _ in 0..<1000 {
+            if try await listing(vuid)?.controller == nil { return true }
+            try await Task.sleep(for: .milliseconds(2))
+        }
+        return false
     }
 
     func stop() async {
