@@ -30,7 +30,7 @@ extension ControlCoding {
         ]
     }
 
-    private static func encode(
+    static func encode(
         _ memory: [MemoryGrant], number: (SharedDescriptor) -> UInt64
     ) -> JSONValue {
         .array(
@@ -96,7 +96,7 @@ extension ControlCoding {
             vectors: irqs.map { file in file.unsigned.flatMap { files[$0] } })
     }
 
-    private static func memoryGrants(
+    static func memoryGrants(
         _ value: JSONValue, files: [UInt64: SharedDescriptor]
     ) -> [MemoryGrant]? {
         guard let memory = value["memory"]?.array else { return nil }
