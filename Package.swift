@@ -57,6 +57,7 @@ let package = Package(
         module("Memory", ["CPlatform", "Platform", "Bounded", "CLinuxAIO"]),
         module("Reactor", ["Platform", "Bounded"]),
         module("JSONRPC", ["CJSON", "Platform"] + nio),
+        module("Keeper", ["Platform"]),
         // 3: contracts and storage
         module("Hardware", ["CWire", "Platform", "Memory"]),
         module("Bdev", ["Platform", "Bounded", "Memory"]),
@@ -77,7 +78,8 @@ let package = Package(
             "SoftDPU",
             [
                 "Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "Firmware",
-                "DeviceResources", "VhostUser", "VFIOUser", "VirtioPCI", "NVMe", "Card", logging,
+                "DeviceResources", "VhostUser", "VFIOUser", "VirtioPCI", "NVMe", "Card", "Keeper",
+                logging,
             ]),
         module(
             "Emulation",
@@ -104,7 +106,7 @@ let package = Package(
             "softdpu",
             [
                 "Platform", "JSONRPC", "Hardware", "Firmware", "DeviceResources", "Doctor", "Card",
-                "SoftDPU", "ControlAPI", argumentParser, logging,
+                "SoftDPU", "Keeper", "ControlAPI", argumentParser, logging,
             ]),
         command(
             "snap_live_upgrade",
@@ -129,6 +131,7 @@ let package = Package(
             name: "Seeds", dependencies: ["Platform"], path: "Tests/Seeds", swiftSettings: strict),
         tests("PlatformTests", ["Platform"]),
         tests("BoundedTests", ["Platform", "Bounded"]),
+        tests("KeeperTests", ["Platform", "Keeper"]),
         tests("MemoryTests", ["Platform", "Memory"]),
         tests("FirmwareTests", ["Platform", "Firmware", "Seeds"]),
         tests("DeviceResourcesTests", ["DeviceResources", "Seeds"]),

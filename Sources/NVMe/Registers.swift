@@ -27,13 +27,27 @@ public struct Registers: Equatable, Sendable {
     public private(set) var adminQueueAttributes: UInt32 = 0
     public private(set) var adminSubmissionQueue: UInt64 = 0
     public private(set) var adminCompletionQueue: UInt64 = 0
-    private var interruptMask: UInt32 = 0
+    public private(set) var interruptMask: UInt32 = 0
 
     /// - Parameter queueSize: entries that an I/O queue can have, 2 to 65,536.
     public init(queueSize: Int) {
         // CQR: queues are contiguous. TO: 127.5 s, a service may take its time to come back.
         // CSS: the NVM command set. MPSMIN = MPSMAX = 0: pages of 4 KiB. DSTRD 0.
         capabilities = UInt64(queueSize - 1) | 1 << 16 | 0xFF << 24 | 1 << 37
+    }
+
+    /// Registers as another process of the hardware left them.
+    public init(
+        queueSize: Int, configuration: UInt32, status: UInt32, adminQueueAttributes: UInt32,
+        adminSubmissionQueue: UInt64, adminCompletionQueue: UInt64, interruptMask: UInt32
+    ) {
+        self.init(queueSize: queueSize)
+        self.configuration = configuration & 0x00FF_FFF1
+        self.status = status
+        self.adminQueueAttributes = adminQueueAttributes & 0x0FFF_0FFF
+        self.adminSubmissionQueue = adminSubmissionQueue & ~0xFFF
+        self.adminCompletionQueue = adminCompletionQueue & ~0xFFF
+        self.interruptMask = interruptMask
     }
 
     /// CC.EN and the bits of CSTS that the model uses.

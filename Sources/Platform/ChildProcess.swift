@@ -29,4 +29,32 @@ public enum ChildProcess {
         try check(count, "run \(path)")
         return buffer.prefix(count).map(UInt8.init(bitPattern:))
     }
+
+    /// Starts `path` in a session of its own, with `descriptor` as its descriptor 3.
+    /// - Returns: its process identifier.
+    public static func startDetached(
+        _ path: String, _ arguments: [String], passing descriptor: borrowing FileDescriptor
+    ) throws(SystemError) -> Int32 {
+        let moved = try descriptor.duplicate(above: 10)
+        var words = unsafe ([path] + arguments).map { unsafe strdup($0) } + [nil]
+        defer {
+            for index in unsafe words.indices { unsafe free(words[index]) }
+        }
+        return try check(
+            unsafe platform_spawn_detached(path, &words, moved.number), "start \(path)")
+    }
+
+    /// Whether a child has ended; then it is forgotten.
+    public static func hasEnded(_ child: Int32) -> Bool { platform_reap(child) == 1 }
+
+    /// Puts the program at `path` in the place of this process, with the same identifier. Every
+    /// descriptor that is close-on-exec is closed. Returns only with an error.
+    public static func become(_ path: String, _ arguments: [String]) -> SystemError {
+        var words = unsafe arguments.map { unsafe strdup($0) } + [nil]
+        defer {
+            for index in unsafe words.indices { unsafe free(words[index]) }
+        }
+        _ = unsafe platform_execute(path, &words)
+        return .last("exec \(path)")
+    }
 }

@@ -19,6 +19,11 @@ public struct FileDescriptor: ~Copyable, Sendable {
         FileDescriptor(owning: try check(fcntl(number, F_DUPFD_CLOEXEC, 3), "dup"))
     }
 
+    /// As above, with a number of at least `least`.
+    public func duplicate(above least: Int32) throws(SystemError) -> FileDescriptor {
+        FileDescriptor(owning: try check(fcntl(number, F_DUPFD_CLOEXEC, least), "dup"))
+    }
+
     /// Gives the number away; the caller closes it.
     public consuming func release() -> Int32 {
         let number = number

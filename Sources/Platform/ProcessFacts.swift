@@ -10,6 +10,9 @@ public enum ProcessFacts {
         return unsafe String(cString: value)
     }
 
+    /// The program that is running, also when its file has been replaced.
+    public static var program: String { "/proc/self/exe" }
+
     /// Ends at once: no destructors, as `kill -9` would.
     public static func exitNow(code: Int32) -> Never { platform_exit_now(code) }
 
@@ -76,6 +79,9 @@ public enum Signals {
             owning: try check(
                 unsafe platform_signal_descriptor(signals, signals.count), "sigaction"))
     }
+
+    /// Writing to a pipe or socket that nobody reads fails, and ends nothing.
+    public static func ignoreBrokenPipes() { platform_ignore_sigpipe() }
 
     public static func send(_ signal: Int32, to process: Int32) throws(SystemError) {
         try check(Glibc.kill(process, signal), "kill \(process)")

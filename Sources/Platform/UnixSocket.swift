@@ -83,11 +83,55 @@ public enum UnixSocket {
     public static func receive(
         upTo byteCount: Int, from socket: Int32
     ) throws(SystemError) -> ReceivedMessage? {
+        try receive(upTo: byteCount, from: socket, flags: 0)
+    }
+
+    /// As `receive`, and what is received stays in the socket; its descriptors are duplicates.
+    /// - Parameter offset: bytes of a stream to look past.
+    public static func peek(
+        upTo byteCount: Int, from socket: Int32, past offset: Int
+    ) throws(SystemError) -> ReceivedMessage? {
+        if offset > 0 {
+            try check(platform_peek_offset(socket, Int32(offset)), "setsockopt(SO_PEEK_OFF)")
+        }
+        defer { if offset > 0 { _ = platform_peek_offset(socket, -1) } }
+        return try receive(upTo: byteCount, from: socket, flags: Int32(MSG_PEEK))
+    }
+
+    /// What waits at the head of a stream.
+    public enum Waiting: Sendable {
+        case all(ReceivedMessage)
+        /// Less than was asked for.
+        case less
+        case closed
+    }
+
+    /// Looks at the next `byteCount` bytes of a stream, which stay there. Each call duplicates their
+    /// descriptors anew.
+    public static func waiting(
+        _ byteCount: Int, in socket: Int32
+    ) throws(SystemError) -> Waiting {
+        var seen = ReceivedMessage(bytes: [], descriptors: [])
+        while seen.bytes.count < byteCount {
+            let past = seen.bytes.count
+            guard let part = try peek(upTo: byteCount - past, from: socket, past: past) else {
+                return .less
+            }
+            if part.bytes.isEmpty { return .closed }
+            seen.bytes += part.bytes
+            seen.descriptors += part.descriptors
+        }
+        return .all(seen)
+    }
+
+    private static func receive(
+        upTo byteCount: Int, from socket: Int32, flags: Int32
+    ) throws(SystemError) -> ReceivedMessage? {
         var bytes = [UInt8](repeating: 0, count: byteCount)
         var numbers = [Int32](repeating: -1, count: PLATFORM_MAX_DESCRIPTORS)
         var count = 0
         let received = unsafe platform_receive(
-            socket, &bytes, byteCount, &numbers, &count, Int32(MSG_DONTWAIT))
+            socket, &bytes, byteCount, &numbers, &count, flags | Int32(MSG_DONTWAIT))
         if received < 0 && (errno == EAGAIN || errno == EINTR) { return nil }
         try check(received, "receive")
         bytes.removeLast(byteCount - received)

@@ -35,7 +35,7 @@ final class ControlLink: Sendable {
 
     /// Asks the DPU and waits for its answer.
     func call(
-        _ name: String, _ members: JSONObject = [:]
+        _ name: String, _ members: JSONObject = [:], descriptors: [SharedDescriptor] = []
     ) async throws(HardwareError) -> ControlMessage {
         let answer = await withCheckedContinuation {
             (continuation: CheckedContinuation<Answer, Never>) in
@@ -50,7 +50,7 @@ final class ControlLink: Sendable {
             var body = members
             body.append("call", .string(name))
             body.append("id", JSONValue(id))
-            send(.object(body))
+            send(.object(body), descriptors)
         }
         return try answer.get()
     }
@@ -78,8 +78,8 @@ final class ControlLink: Sendable {
     static let gone = HardwareError(
         ErrorNumber.noDevice, "the software DPU is gone; restart it, then this service")
 
-    private func send(_ body: JSONValue) {
-        let message = ControlMessage(body)
+    private func send(_ body: JSONValue, _ descriptors: [SharedDescriptor] = []) {
+        let message = ControlMessage(body, descriptors: descriptors)
         sending.withLock { _ in
             while (try? message.send(to: socket.number)) == false {
                 _ = UnixSocket.waitWritable(socket.number, milliseconds: 1000)

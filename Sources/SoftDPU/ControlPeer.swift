@@ -13,7 +13,7 @@ final class ControlPeer {
     private static let backlogLimit = 4096
 
     /// Names the service in the byte locks on its files.
-    let holder: UInt64
+    private(set) var holder: UInt64
     private let socket: SharedDescriptor
     unowned let core: DPUCore
     /// Whether it is an operator's command and no service.
@@ -66,7 +66,7 @@ final class ControlPeer {
         flush()
         do throws(ControlLinkError) {
             while let message = try ControlMessage.receive(from: socket.number) {
-                handle(message.body)
+                handle(message)
             }
         } catch {
             switch error {
@@ -76,11 +76,13 @@ final class ControlPeer {
         }
     }
 
-    private func handle(_ body: JSONValue) {
+    private func handle(_ message: ControlMessage) {
+        let body = message.body
         guard let call = body.text("call") else { return }
         guard let id = body.unsigned("id") else { return notice(call, body) }
         do throws(HardwareError) {
             if try performLater(call, body, id: id) { return }
+            if call == "hello" { try hello(message) }
             let (result, files) = try perform(call, body)
             answer(id, .success(result), files)
             if call == "open" { publish(result) }
@@ -114,7 +116,10 @@ final class ControlPeer {
         _ call: String, _ body: JSONValue
     ) throws(HardwareError) -> (JSONObject, [SharedDescriptor]) {
         switch call {
-        case "hello": return (try hello(body), [])
+        case "hello": return (greeting, [])
+        case "settled":
+            core.settled(holder)
+            return ([:], [])
         case "list": return (list(from: body.int("from") ?? 0), [])
         case "open": return try open(body)
         case "close", "listener", "hand_over", "withdraw", "stand_down":
@@ -131,7 +136,8 @@ final class ControlPeer {
         }
     }
 
-    private func hello(_ body: JSONValue) throws(HardwareError) -> JSONObject {
+    private func hello(_ message: ControlMessage) throws(HardwareError) {
+        let body = message.body
         isOperator = body.flag("operator")
         if let device = body.text("rdma_device"), let count = body.int("queue_pairs") {
             need = QueuePairNeed(device: device, count: count)
@@ -143,7 +149,13 @@ final class ControlPeer {
                 "control protocol \(version) is not \(ControlMessage.version), which this software "
                     + "DPU speaks; upgrade the older of the two")
         }
-        return [
+        // A service that was here before is the same holder as then.
+        if let before = body.unsigned("holder") { holder = before }
+        if let lifeline = message.descriptors.first { core.watch(lifeline, of: holder) }
+    }
+
+    private var greeting: JSONObject {
+        [
             "version": JSONValue(ControlMessage.version), "holder": JSONValue(holder),
             "manager": "mlx5_0", "volatile": .bool(core.inventory.isEmbedded),
             "instance": JSONValue(core.instance),

@@ -11,7 +11,7 @@ internal import Platform
 final class DPUCore {
     let inventory: Inventory
     /// Tells this DPU from others.
-    let instance = UInt64.random(in: 1..<(1 << 53))
+    var instance = UInt64.random(in: 1..<(1 << 53))
     let context: EventLoop.Context
     let log: Logger
     private let locks: [SharedLock]
@@ -21,22 +21,31 @@ final class DPUCore {
     /// What the RDMA devices can really give, by name.
     private(set) var devices: [String: RDMADeviceResources] = [:]
     /// Functions that have had a controller, by VUID.
-    private(set) var emulated: [String: EmulatedFunction] = [:]
+    var emulated: [String: EmulatedFunction] = [:]
     private var peers: [ObjectIdentifier: ControlPeer] = [:]
-    private var memoryFiles: [String: MemoryKeep] = [:]
+    var memoryFiles: [String: MemoryKeep] = [:]
     /// By number, unique over all functions: messages name leases by it alone.
     private var leases: [UInt64: EmulatedFunction] = [:]
     /// Number of the latest lease. Numbers go on where the last life of the DPU cannot have come
     /// to, at a million leases a second.
-    private var leaseCount = Clock.wallSeconds() << 20
+    var leaseCount = Clock.wallSeconds() << 20
     /// Services that a power cycle has cut off.
-    private var formerHolders: [UInt64] = []
+    var formerHolders: [UInt64] = []
     private var listener: SharedDescriptor?
     private var listenerToken: UInt64 = 0
+    /// What outlives this process; nil when nothing does.
+    let kept: KeptFiles?
+    private(set) var rootRecord: KeptRecord?
+    var isRestoring = false
+    /// Records that could not be read, and why.
+    var refusedRecords: [String: JSONValue] = [:]
+    var refusals: [String: String] = [:]
+    /// By holder.
+    var lifelines: [UInt64: Lifeline] = [:]
 
     init(
         _ inventory: Inventory, _ store: CardStore, _ boot: CardStore.Boot, locks: [SharedLock],
-        context: EventLoop.Context, log: Logger
+        kept: KeptState?, context: EventLoop.Context, log: Logger
     ) {
         self.inventory = inventory
         self.store = store
@@ -46,9 +55,14 @@ final class DPUCore {
         card = boot.card
         firmware = boot.firmware
         devices = Self.devices(inventory, boot.firmware)
+        self.kept = kept?.files
+        rootRecord = kept?.record
+        kept?.files.attend(in: context)
+        if let kept, let body = kept.body { restore(kept.record, body, in: kept.files) }
     }
 
     func shutDown() {
+        defer { kept?.leave() }
         for peer in peers.values { peer.close() }
         for function in emulated.values { function.shutDown() }
         if let listener {
@@ -83,6 +97,8 @@ final class DPUCore {
     func forget(_ peer: ControlPeer, reason: String) {
         guard peers.removeValue(forKey: ObjectIdentifier(peer)) != nil else { return }
         peer.close()
+        unwatch(peer.holder)
+        commit()
         log.notice("event=service_gone holder=\(peer.holder) reason=\"\(reason)\"")
         for name in memoryFiles.keys { memoryFiles[name]?.users.remove(peer.holder) }
         for function in emulated.values {
@@ -141,6 +157,7 @@ final class DPUCore {
         _ vuid: String, _ offer: FunctionOffer, for peer: ControlPeer
     ) throws(HardwareError) -> EmulatedFunction.Grant {
         let identity = try identity(vuid)
+        try checkRestored(vuid)
         guard identity.kind == offer.kind else {
             throw HardwareError(
                 ErrorNumber.invalid,
@@ -151,7 +168,7 @@ final class DPUCore {
         if offer.standsBy, function.lease != nil {
             return try standBy(function, identity, offer, for: peer)
         }
-        try function.checkFree()
+        try function.checkFree(for: peer)
         try card.checkOpen(vuid, queueCount: offer.queueCount, vectors: offer.vectorCount)
         let isFirst = try peer.reserveQueuePairs()
         let grant: EmulatedFunction.Grant
@@ -172,6 +189,8 @@ final class DPUCore {
         leases[grant.lease] = function
         leaseCount += 1
         note { $0.setController(offer.controller, of: vuid) }
+        function.commit()
+        commit()
         return grant
     }
 
@@ -233,8 +252,13 @@ final class DPUCore {
         note { $0.setController(nil, of: function.vuid) }
     }
 
+    func setController(_ name: String?, of vuid: String) {
+        note { $0.setController(name, of: vuid) }
+    }
+
     func removeEmulated(_ vuid: String) -> EmulatedFunction? {
-        emulated.removeValue(forKey: vuid)
+        defer { commit() }
+        return emulated.removeValue(forKey: vuid)
     }
 
     /// A new card in the place of the old one. Services that were connected are gone with it, but
@@ -246,6 +270,9 @@ final class DPUCore {
         emulated = [:]
         leases = [:]
         memoryFiles = [:]
+        refusedRecords = [:]
+        refusals = [:]
+        defer { commit() }
         for peer in peers.values where !peer.isOperator { forget(peer, reason: "power cycle") }
         card = boot.card
         firmware = boot.firmware
@@ -272,7 +299,7 @@ final class DPUCore {
     // --- memory that outlives services ---
 
     /// A memory file, and the services that use it under its name.
-    private struct MemoryKeep {
+    struct MemoryKeep {
         let file: SharedDescriptor
         var users: Set<UInt64>
     }
@@ -293,6 +320,7 @@ final class DPUCore {
         do {
             let file = SharedDescriptor(try MemoryFile.create(name: name, byteCount: byteCount))
             memoryFiles[name] = MemoryKeep(file: file, users: [peer.holder])
+            commit()
             return file
         } catch { throw HardwareError(error.code, "memory \(name): \(error)") }
     }
@@ -302,5 +330,6 @@ final class DPUCore {
     func deleteMemoryFile(_ name: String, for peer: ControlPeer) {
         memoryFiles[name]?.users.remove(peer.holder)
         if memoryFiles[name]?.users.isEmpty == true { memoryFiles[name] = nil }
+        commit()
     }
 }

@@ -35,8 +35,7 @@ extension EmulatedFunction {
         standby = Standby(number: number, offer: offer, peer: peer)
         let (name, holder) = (offer.controller, lease.controller)
         core.log.notice("event=standby_opened function=\(vuid) controller=\(name) behind=\(holder)")
-        var grant = grant(number, offer, files)
-        grant.predecessors = []
+        var grant = grant(number, offer, files, after: [])
         grant.details.append("standby", true)
         return grant
     }
@@ -95,6 +94,7 @@ extension EmulatedFunction {
         standby = nil
         begin(Lease(number: next.number, controller: next.offer.controller, peer: next.peer))
         core.leaseBegan(of: self, by: next.offer.controller)
+        commit()
         publish()
     }
 

@@ -38,21 +38,31 @@ final class EmulatedFunction {
     unowned let core: DPUCore
     private(set) var lease: Lease?
     /// Number of the latest lease, also when it has ended.
-    private(set) var lastLease: UInt64?
+    var lastLease: UInt64?
     var standby: Standby?
     /// Whether the holder has stopped and waits for a standby lease to take the function.
     var isOffered = false
-    private(set) var face: (any HostFace)?
+    var face: (any HostFace)?
     /// Holders that did not close their lease: their requests may be under way.
-    private var predecessors: [UInt64] = []
+    var predecessors: [UInt64] = []
     /// Resets that wait for the service, with the state that ends each.
     private var waiters: [(generation: UInt64, done: () -> Void)] = []
+    /// The lease as another process of this DPU gave it: its service may still be at work.
+    var orphan: Orphan?
+    /// What the keeper knows of the function; nil without a keeper.
+    var record: KeptRecord?
+    var journal: HostJournal?
+    /// The last answer, when it has descriptors.
+    var answer: HostAnswer?
 
     init(_ vuid: String, core: DPUCore, after predecessors: [UInt64]) {
         self.vuid = vuid
         self.core = core
         self.predecessors = predecessors
     }
+
+    /// Whether a service may have something of the function under way.
+    var isDriven: Bool { lease != nil || orphan != nil }
 
     var hostSocketPath: String? { face?.hostSocketPath }
 
@@ -65,8 +75,14 @@ final class EmulatedFunction {
 
     // --- leases ---
 
-    /// EBUSY: a controller has the lease.
-    func checkFree() throws(HardwareError) {
+    /// EBUSY: a controller has the lease, or may come back for it.
+    func checkFree(for peer: ControlPeer) throws(HardwareError) {
+        if let orphan, orphan.holder != peer.holder {
+            throw HardwareError(
+                ErrorNumber.busy,
+                "function \(vuid) is driven by controller \"\(orphan.controller)\" of a service "
+                    + "that has yet to connect again; end that service first")
+        }
         if let lease {
             throw HardwareError(
                 ErrorNumber.busy,
@@ -84,8 +100,10 @@ final class EmulatedFunction {
         try face.check(offer)
         let files = try face.adopt(offer)
         self.face = face
+        orphan = nil
         begin(Lease(number: number, controller: offer.controller, peer: peer))
-        return grant(number, offer, files)
+        // What a service has under way itself, it has waited for.
+        return grant(number, offer, files, after: predecessors.filter { $0 != peer.holder })
     }
 
     func begin(_ new: Lease) {
@@ -94,7 +112,10 @@ final class EmulatedFunction {
         core.log.notice("event=lease_opened function=\(vuid) controller=\(new.controller)")
     }
 
-    func grant(_ number: UInt64, _ offer: FunctionOffer, _ files: [SharedDescriptor]) -> Grant {
+    func grant(
+        _ number: UInt64, _ offer: FunctionOffer, _ files: [SharedDescriptor],
+        after predecessors: [UInt64]
+    ) -> Grant {
         var grant = Grant(lease: number, predecessors: predecessors, files: files)
         if case .nvme = offer {
             grant.details = ["doorbells": .string(core.inventory.doorbellMode(of: vuid).rawValue)]
@@ -138,6 +159,7 @@ final class EmulatedFunction {
         core.log.notice("event=lease_ended function=\(vuid)")
         settleWaiters()
         face?.leaseEnded()
+        commit()
     }
 
     // --- between host and service ---
@@ -152,28 +174,38 @@ final class EmulatedFunction {
     /// A service's message about its lease. One that stands by has nothing to say.
     func take(_ notice: String, _ body: JSONValue) {
         guard let lease, body.unsigned("lease") == lease.number else { return }
-        guard notice == "acknowledge" else { return face?.take(notice, body) ?? () }
+        guard notice == "acknowledge" else {
+            face?.take(notice, body)
+            return commit()
+        }
         self.lease?.acknowledged = body.unsigned("generation") ?? 0
         // The first one of a lease says that predecessors have been waited for.
         predecessors = []
         settleWaiters()
         face?.acknowledged(body)
+        commit()
     }
 
     /// Takes the function away from its host. `done` is called when nothing of it can reach host
     /// memory (design, "Reset rule").
     func reset(_ reason: String, then done: @escaping () -> Void) {
         face?.reset(reason: reason)
+        commit()
         waiters.append((face?.generation ?? 0, done))
         settleWaiters()
     }
 
-    private func settleWaiters() {
-        let reached = lease?.acknowledged ?? .max
+    func settleWaiters() {
+        let reached = lease?.acknowledged ?? (orphan == nil ? .max : 0)
         let ready = waiters.filter { $0.generation <= reached }
         waiters.removeAll { $0.generation <= reached }
         for waiter in ready { waiter.done() }
     }
 
-    func shutDown() { face?.shutDown() }
+    func shutDown() {
+        face?.shutDown()
+        record?.forget()
+        record = nil
+    }
+
 }

@@ -74,4 +74,10 @@ protocol HostFace: AnyObject {
     /// set up counts any more.
     func reset(reason: String)
     func shutDown()
+
+    /// The whole of it, for the next process of this DPU.
+    /// - Parameter number: under which the keeper has a descriptor.
+    func encode(number: (SharedDescriptor) -> UInt64) -> JSONObject
+    /// A restored face goes on: first what is left of its host's last message.
+    func goOn(after byteCount: Int, _ answer: HostAnswer?)
 }

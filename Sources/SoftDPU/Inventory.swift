@@ -27,6 +27,22 @@ public struct Inventory: Sendable {
     /// Whether the DPU lives inside the service that uses it.
     public var isEmbedded = false
 
+    /// Who holds what must outlive this process.
+    public var keeper = KeeperChoice.none
+    /// Gives up what a keeper still has of an earlier process.
+    public var startsFresh = false
+
+    /// Whether and how a software DPU has a keeper, at `RUN/control/keeper.sock`.
+    public enum KeeperChoice: Sendable {
+        /// Everything ends with this process.
+        case none
+        /// One that is there already.
+        case running
+        /// The one that is there, or else this program: it gets the listening socket as its
+        /// descriptor 3, and these arguments.
+        case program(String, [String])
+    }
+
     public init(runDirectory: String) { self.runDirectory = runDirectory }
 
     /// Takes `MODE` for all functions, or `VUID=MODE` for one, as command lines give it.
@@ -48,6 +64,8 @@ public struct Inventory: Sendable {
     }
 
     public var controlSocketPath: String { runDirectory + "/control/dpu.sock" }
+    /// Where the keeper listens.
+    public var keeperSocketPath: String { runDirectory + "/control/keeper.sock" }
     var hostDirectory: String { runDirectory + "/host" }
     var controlDirectory: String { runDirectory + "/control" }
 }

@@ -13,31 +13,37 @@ internal import VFIOUser
 /// learns of every change and says when it has carried it out; until then a reset stays visible in
 /// CSTS.RDY, and a message that takes memory away stays unanswered.
 final class NVMeFace: HostFace, HostConversation {
-    private unowned let function: EmulatedFunction
-    private unowned let core: DPUCore
-    private var socket: HostSocket?
-    private var stream: VFIOUserStream?
-    private var session: VFIOUserSession?
+    unowned let function: EmulatedFunction
+    unowned let core: DPUCore
+    var socket: HostSocket?
+    var stream: VFIOUserStream?
+    var session: VFIOUserSession?
     /// An answer, if one is due, that waits for the service to reach a generation.
-    private var pending: (reply: VFIOUserMessage?, generation: UInt64)?
-    private var offer: NVMeOffer?
-    private var registers = Registers(queueSize: 2)
-    private var memory: SharedDescriptor?
-    private var doorbells: Doorbells?
-    private var kicks: [SharedDescriptor] = []
+    var pending: (reply: VFIOUserMessage?, generation: UInt64)?
+    var offer: NVMeOffer?
+    var registers = Registers(queueSize: 2)
+    var memory: SharedDescriptor?
+    var doorbells: Doorbells?
+    var kicks: [SharedDescriptor] = []
     /// Of the host that was there last.
-    private var lastHost: PCIHostState?
+    var lastHost: PCIHostState?
 
-    private(set) var generation: UInt64 = 0
-    private var epoch: UInt64 = 0
+    var generation: UInt64 = 0
+    var epoch: UInt64 = 0
     /// Epoch that CSTS speaks of: a reset that is pending leaves the older one's there.
-    private var statusEpoch: UInt64 = 0
-    private var memoryGeneration: UInt64 = 0
+    var statusEpoch: UInt64 = 0
+    var memoryGeneration: UInt64 = 0
 
     /// The page that doorbells are stored in, by the host or for it.
-    private struct Doorbells {
+    struct Doorbells {
         let file: SharedDescriptor
         private let mapping: Mapping
+
+        /// Those that another process has left.
+        init(kept file: SharedDescriptor) throws(SystemError) {
+            self.file = file
+            mapping = try Mapping(file.number, byteCount: DoorbellPage.fileByteCount)
+        }
 
         init() throws(SystemError) {
             file = SharedDescriptor(
@@ -56,7 +62,16 @@ final class NVMeFace: HostFace, HostConversation {
     init(_ function: EmulatedFunction, core: DPUCore) throws(HardwareError) {
         self.function = function
         self.core = core
-        socket = try HostSocket(function.vuid, core: core, conversation: self)
+        socket = try HostSocket(function, core: core, conversation: self)
+    }
+
+    /// A face that another process has left.
+    init(
+        _ function: EmulatedFunction, core: DPUCore, kept: JSONValue, files: RecordCoding.Files
+    ) throws(HardwareError) {
+        self.function = function
+        self.core = core
+        try restore(kept, files)
     }
 
     var hostSocketPath: String { socket?.path ?? "" }
@@ -154,13 +169,13 @@ final class NVMeFace: HostFace, HostConversation {
 
     var closedReason: String? { function.closedReason ?? (offer == nil ? "no_controller" : nil) }
 
-    func hostConnected(on socket: SharedDescriptor) {
+    func hostConnected(on socket: SharedDescriptor, isPeeking: Bool) {
         guard let shape else { return }
-        stream = VFIOUserStream(socket: socket.number)
+        stream = VFIOUserStream(socket: socket.number, isPeeking: isPeeking)
         session = VFIOUserSession(shape: shape, after: lastHost ?? .initial)
     }
 
-    private var shape: PCIShape? {
+    var shape: PCIShape? {
         guard let card = try? core.card.function(function.vuid), let doorbells else { return nil }
         var shape = PCIShape(
             vendorID: card.pci.vendorID, deviceID: card.pci.deviceID,
@@ -197,32 +212,40 @@ final class NVMeFace: HostFace, HostConversation {
 
     private func take(_ message: VFIOUserMessage) throws(VFIOUserError) {
         guard var current = session else { return }
-        let before = current.state
+        let before = current
         let registersBefore = registers
         let outcome = try current.handle(message, device: self)
         session = current
-        let new = current.state
-        if new.resetCount != before.resetCount { reset() }
-        if new.memoryGeneration != before.memoryGeneration || new.isBusMaster != before.isBusMaster
-        {
+        let (old, new) = (before.state, current.state)
+        if new.resetCount != old.resetCount { reset() }
+        if new.memoryGeneration != old.memoryGeneration || new.isBusMaster != old.isBusMaster {
             memoryGeneration += 1
         }
-        if new.generation != before.generation || registers != registersBefore { changed() }
+        if new.generation != old.generation || registers != registersBefore { changed() }
+        let hasChanged = !current.isSame(as: before) || registers != registersBefore
         switch outcome {
-        case .nothing: break
-        case .reply(let answer): reply(answer)
+        case .nothing: finish(nil, hasChanged)
+        case .reply(let answer): finish(answer, hasChanged)
         case .wait(let waiting):
-            if function.lease != nil {
+            if function.isDriven {
                 pending = (waiting.reply, generation)
+                finish(nil, true)
                 socket?.pause()
-            } else if let answer = waiting.reply {
-                reply(answer)
+            } else {
+                finish(waiting.reply, hasChanged)
             }
         }
     }
 
+    /// The message that `stream` has given is done.
+    private func finish(_ answer: VFIOUserMessage?, _ hasChanged: Bool) {
+        socket?.finish(
+            stream?.messageByteCount ?? 0, answer.map(HostAnswer.init), hasChanged: hasChanged)
+    }
+
+    /// The answer that was due.
     private func reply(_ message: VFIOUserMessage) {
-        socket?.send(message.encoded(), descriptors: message.descriptors)
+        socket?.finish(0, HostAnswer(message), hasChanged: true)
     }
 
     /// The host has gone: nothing that it has set up counts any more.
@@ -254,7 +277,7 @@ final class NVMeFace: HostFace, HostConversation {
     private func changed() {
         generation += 1
         function.publish()
-        if function.lease == nil { settleAbsent() }
+        if !function.isDriven { settleAbsent() }
     }
 
     // --- the service ---

@@ -8,6 +8,8 @@ public final class RemoteManager: EmulationManager {
     public let isVolatile: Bool
     public let instance: UInt64
     private let link: ControlLink
+    /// Its other end tells the DPU's next process whether this service is still there.
+    private let life: SharedDescriptor
     private let holder: UInt64
 
     /// Greets the DPU at the other end of `socket`.
@@ -18,7 +20,9 @@ public final class RemoteManager: EmulationManager {
         _ socket: SharedDescriptor, isOperator: Bool = false, queuePairs: QueuePairNeed? = nil,
         onEnd: @escaping @Sendable (String) -> Void
     ) async throws(HardwareError) {
+        let lifeline: SharedDescriptor
         do {
+            (life, lifeline) = try UnixSocket.pair(.packet)
             link = try ControlLink(socket, onEnd: onEnd)
         } catch { throw HardwareError(error.code, "control link: \(error)") }
         var hello: JSONObject = [
@@ -28,7 +32,7 @@ public final class RemoteManager: EmulationManager {
             hello.append("rdma_device", .string(queuePairs.device))
             hello.append("queue_pairs", JSONValue(queuePairs.count))
         }
-        let greeting = try await link.call("hello", hello)
+        let greeting = try await link.call("hello", hello, descriptors: [lifeline])
         let result = greeting.body["result"] ?? .null
         name = result.text("manager") ?? "mlx5_0"
         isVolatile = result.flag("volatile")

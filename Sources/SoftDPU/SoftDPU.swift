@@ -32,6 +32,7 @@ public final class SoftDPU: Sendable {
             held.append(
                 try CardPower(stateDirectory: state).take(for: inventory.runDirectory))
         }
+        let kept = try KeptState(inventory, log: log)
         do {
             loop = try EventLoop(name: "softdpu")
         } catch { throw HardwareError(error.code, "\(error)") }
@@ -46,7 +47,7 @@ public final class SoftDPU: Sendable {
         }
         loop.post { [core, held] context in
             core.value = DPUCore(
-                inventory, store, boot, locks: held, context: context, log: log)
+                inventory, store, boot, locks: held, kept: kept, context: context, log: log)
         }
     }
 
@@ -70,6 +71,12 @@ public final class SoftDPU: Sendable {
     }
 
     deinit { stop() }
+
+    /// Lets go of everything without a word, as a crash does. What a keeper has stays there.
+    public func abandon() {
+        loop.post { [core] _ in core.value = nil }
+        loop.stop()
+    }
 
     /// Ends every link and removes the sockets. Again changes nothing.
     public func stop() {

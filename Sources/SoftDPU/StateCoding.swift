@@ -30,7 +30,7 @@ extension ControlCoding {
         ]
     }
 
-    private static func encode(
+    static func encode(
         _ memory: [MemoryGrant], number: (SharedDescriptor) -> UInt64
     ) -> JSONValue {
         .array(
@@ -98,7 +98,7 @@ extension ControlCoding {
         return state
     }
 
-    private static func memoryGrants(
+    static func memoryGrants(
         _ value: JSONValue, files: [UInt64: SharedDescriptor]
     ) -> [MemoryGrant]? {
         guard let memory = value["memory"]?.array else { return nil }

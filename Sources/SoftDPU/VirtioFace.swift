@@ -8,28 +8,37 @@ internal import VhostUser
 /// features, configuration and negotiated state come from the last controller's offer. One host at
 /// a time, in either way.
 final class VirtioFace: HostFace, HostConversation {
-    private unowned let function: EmulatedFunction
-    private unowned let core: DPUCore
-    private var socket: HostSocket?
-    private var stream: VhostUserStream?
-    private var session: HostSession?
+    unowned let function: EmulatedFunction
+    unowned let core: DPUCore
+    var socket: HostSocket?
+    var stream: VhostUserStream?
+    var session: HostSession?
     /// An answer that waits for the service.
-    private var pending: HostSession.Pending?
+    var pending: HostSession.Pending?
     /// What the last controller offered; nil before there was one.
-    private(set) var offer: VirtioOffer?
-    private var pci: VirtioPCIHost?
-    private var memory: SharedDescriptor?
-    private var memoryShape: (queueCount: Int, queueSize: Int) = (0, 0)
+    var offer: VirtioOffer?
+    var pci: VirtioPCIHost?
+    var memory: SharedDescriptor?
+    var memoryShape: (queueCount: Int, queueSize: Int) = (0, 0)
     /// State that the host's messages have led to, kept while no host is connected.
-    private var lastState = VirtioFunctionState(
+    var lastState = VirtioFunctionState(
         generation: 0, epoch: 0, driverFeatures: 0, memoryGeneration: 0, memory: [], queues: [],
         inflight: nil)
 
     init(_ function: EmulatedFunction, core: DPUCore) throws(HardwareError) {
         self.function = function
         self.core = core
-        socket = try HostSocket(function.vuid, core: core, conversation: self)
+        socket = try HostSocket(function, core: core, conversation: self)
         pci = try VirtioPCIHost(function, core: core, face: self, state: lastState)
+    }
+
+    /// A face that another process has left.
+    init(
+        _ function: EmulatedFunction, core: DPUCore, kept: JSONValue, files: RecordCoding.Files
+    ) throws(HardwareError) {
+        self.function = function
+        self.core = core
+        try restore(kept, files)
     }
 
     var hostSocketPath: String { socket?.path ?? "" }
@@ -124,7 +133,7 @@ final class VirtioFace: HostFace, HostConversation {
 
     /// Where stopped queues would go on, read from their in-flight areas: nobody drives them.
     private func absentBases() -> [Int: UInt32] {
-        guard function.lease == nil, let memory,
+        guard !function.isDriven, let memory,
             let functionMemory = try? FunctionMemory(adopting: memory)
         else { return [:] }
         var bases: [Int: UInt32] = [:]
@@ -156,9 +165,9 @@ final class VirtioFace: HostFace, HostConversation {
         function.publish()
     }
 
-    func hostConnected(on socket: SharedDescriptor) {
+    func hostConnected(on socket: SharedDescriptor, isPeeking: Bool) {
         guard let offer else { return }
-        stream = VhostUserStream(socket: socket.number)
+        stream = VhostUserStream(socket: socket.number, isPeeking: isPeeking)
         session = HostSession(offer: offer, after: lastState)
     }
 
@@ -181,27 +190,34 @@ final class VirtioFace: HostFace, HostConversation {
         do {
             outcome = try current.handle(message)
         } catch {
-            if let refusal = current.refusal(of: message) { reply(refusal) }
+            if let refusal = current.refusal(of: message) { finish(refusal) }
             throw error
         }
         session = current
         if current.state.generation != before { function.publish() }
         switch outcome {
-        case .nothing: break
-        case .reply(let answer): reply(answer)
+        case .nothing: finish(nil)
+        case .reply(let answer): finish(answer)
         case .wait(let pending):
-            if function.lease != nil {
+            if function.isDriven {
                 self.pending = pending
+                finish(nil)
                 socket?.pause()
             } else {
                 session?.record(absentBases())
-                if let answer = session?.finish(pending) { reply(answer) }
+                finish(session?.finish(pending))
             }
         }
     }
 
+    /// The message that `stream` has given is done.
+    private func finish(_ answer: VhostUserMessage?) {
+        socket?.finish(stream?.messageByteCount ?? 0, answer.map(HostAnswer.init), hasChanged: true)
+    }
+
+    /// The answer that was due.
     private func reply(_ message: VhostUserMessage) {
-        socket?.send(message.encoded(), descriptors: message.descriptors)
+        socket?.finish(0, HostAnswer(message), hasChanged: true)
     }
 
     /// The host has gone: nothing of its session counts any more.

@@ -1,5 +1,6 @@
 internal import Card
 internal import Hardware
+internal import JSONRPC
 internal import Logging
 internal import Platform
 internal import VFIOUser
@@ -11,19 +12,19 @@ internal import VirtioPCI
 /// What its driver sets up in the registers becomes the same state that vhost-user messages lead
 /// to, so services do not know the difference.
 final class VirtioPCIHost: HostConversation {
-    private unowned let function: EmulatedFunction
-    private unowned let core: DPUCore
-    private unowned let face: VirtioFace
-    private var socket: HostSocket?
-    private var stream: VFIOUserStream?
-    private var session: VFIOUserSession?
-    private var pending: (reply: VFIOUserMessage?, generation: UInt64)?
-    private var registers: VirtioRegisters?
+    unowned let function: EmulatedFunction
+    unowned let core: DPUCore
+    unowned let face: VirtioFace
+    var socket: HostSocket?
+    var stream: VFIOUserStream?
+    var session: VFIOUserSession?
+    var pending: (reply: VFIOUserMessage?, generation: UInt64)?
+    var registers: VirtioRegisters?
     /// Generation whose acknowledgement completes a reset of the device status.
-    private var resetGeneration: UInt64?
-    private var kicks: [SharedDescriptor] = []
-    private var lastHost: PCIHostState?
-    private(set) var state: VirtioFunctionState
+    var resetGeneration: UInt64?
+    var kicks: [SharedDescriptor] = []
+    var lastHost: PCIHostState?
+    var state: VirtioFunctionState
 
     init(
         _ function: EmulatedFunction, core: DPUCore, face: VirtioFace, state: VirtioFunctionState
@@ -32,7 +33,22 @@ final class VirtioPCIHost: HostConversation {
         self.core = core
         self.face = face
         self.state = state
-        socket = try HostSocket(function.vuid, ending: "vfio", core: core, conversation: self)
+        socket = try HostSocket(function, ending: "vfio", core: core, conversation: self)
+    }
+
+    /// A host that another process has left.
+    init(
+        _ function: EmulatedFunction, core: DPUCore, face: VirtioFace, kept: JSONValue,
+        files: RecordCoding.Files
+    ) throws(HardwareError) {
+        guard let state = RecordCoding.virtioState(kept["function"], files) else {
+            throw RecordCoding.damaged("state of a PCI host")
+        }
+        self.function = function
+        self.core = core
+        self.face = face
+        self.state = state
+        try restore(kept, files)
     }
 
     var path: String { socket?.path ?? "" }
@@ -44,21 +60,25 @@ final class VirtioPCIHost: HostConversation {
 
     var closedReason: String? { face.closedReason }
 
-    func hostConnected(on socket: SharedDescriptor) {
+    func hostConnected(on socket: SharedDescriptor, isPeeking: Bool) {
         guard let offer = face.offer, let shape = shape(offer) else { return }
-        stream = VFIOUserStream(socket: socket.number)
+        stream = VFIOUserStream(socket: socket.number, isPeeking: isPeeking)
         session = VFIOUserSession(shape: shape, after: lastHost ?? .initial)
         state = face.freshState(offer)
         registers = VirtioRegisters(
             features: offer.features, configuration: offer.configuration,
             queueCount: offer.queueCount, queueSize: offer.queueSize,
             vectorCount: shape.vectorCount)
+        makeKicks(offer)
+    }
+
+    private func makeKicks(_ offer: VirtioOffer) {
         while kicks.count < offer.queueCount, let kick = try? EventDescriptor.create() {
             kicks.append(SharedDescriptor(kick))
         }
     }
 
-    private func shape(_ offer: VirtioOffer) -> PCIShape? {
+    func shape(_ offer: VirtioOffer) -> PCIShape? {
         guard let card = try? core.card.function(function.vuid) else { return nil }
         var shape = PCIShape(
             vendorID: card.pci.vendorID, deviceID: card.pci.deviceID, classCode: card.pci.classCode)
@@ -87,26 +107,36 @@ final class VirtioPCIHost: HostConversation {
 
     private func take(_ message: VFIOUserMessage) throws(VFIOUserError) {
         guard var current = session else { return }
-        let before = current.state
+        let before = current
+        let registersBefore = registers
         let outcome = try current.handle(message, device: self)
         session = current
-        if current.state.resetCount != before.resetCount { reset() }
-        if current.state.generation != before.generation { changed(isRemapped: true) }
+        if current.state.resetCount != before.state.resetCount { reset() }
+        if current.state.generation != before.state.generation { changed(isRemapped: true) }
+        let hasChanged = !current.isSame(as: before) || registers != registersBefore
         switch outcome {
-        case .nothing: break
-        case .reply(let answer): reply(answer)
+        case .nothing: finish(nil, hasChanged)
+        case .reply(let answer): finish(answer, hasChanged)
         case .wait(let waiting):
-            if function.lease != nil {
+            if function.isDriven {
                 pending = (waiting.reply, state.generation)
+                finish(nil, true)
                 socket?.pause()
-            } else if let answer = waiting.reply {
-                reply(answer)
+            } else {
+                finish(waiting.reply, hasChanged)
             }
         }
     }
 
+    /// The message that `stream` has given is done.
+    private func finish(_ answer: VFIOUserMessage?, _ hasChanged: Bool) {
+        socket?.finish(
+            stream?.messageByteCount ?? 0, answer.map(HostAnswer.init), hasChanged: hasChanged)
+    }
+
+    /// The answer that was due.
     private func reply(_ message: VFIOUserMessage) {
-        socket?.send(message.encoded(), descriptors: message.descriptors)
+        socket?.finish(0, HostAnswer(message), hasChanged: true)
     }
 
     func hostLeft() {
@@ -128,7 +158,7 @@ final class VirtioPCIHost: HostConversation {
         state.driverFeatures = 0
         resetGeneration = state.generation + 1
         changed(isRemapped: false)
-        if function.lease == nil { settle(.max) }
+        if !function.isDriven { settle(.max) }
     }
 
     /// Brings the state up to what registers and PCI side say, and tells the service.

@@ -1,5 +1,6 @@
 internal import CWire
 internal import Memory
+internal import Platform
 
 /// PCI configuration space: a type 0 header, then power management, MSI-X, PCI Express and the
 /// vendor's capabilities (PCI Local Bus 3.0 §6; PCI Express Base 4.0 §7.5). The extended space is
@@ -19,7 +20,7 @@ struct ConfigurationSpace {
     private let initial: [UInt8]
     /// Bits that a write changes.
     private let writable: [UInt8]
-    private var bytes: [UInt8]
+    private(set) var bytes: [UInt8]
     private let powerControl: Int
     private let deviceControl: Int
 
@@ -54,6 +55,17 @@ struct ConfigurationSpace {
     private var powerState: UInt8 { bytes[powerControl] & UInt8(PCI_POWER_STATE_MASK) }
 
     mutating func reset() { bytes = initial }
+
+    /// What another process had of it; bits that no write changes are our own.
+    mutating func restore(_ kept: [UInt8]) throws(VFIOUserError) {
+        guard kept.count == initial.count else {
+            throw VFIOUserError(
+                ErrorNumber.invalid, "configuration space of \(kept.count) bytes")
+        }
+        bytes = initial.indices.map {
+            initial[$0] & ~writable[$0] | kept[$0] & writable[$0]
+        }
+    }
 
     /// - Parameter range: inside configuration space, of any size and alignment.
     func read(_ range: Range<Int>) -> [UInt8] {

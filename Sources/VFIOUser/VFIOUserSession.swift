@@ -41,7 +41,7 @@ public struct VFIOUserSession {
     let shape: PCIShape
     var configuration: ConfigurationSpace
     var vectorTable: VectorTable
-    private var hasVersion = false
+    var hasVersion = false
 
     /// A fresh client: nothing of an earlier one counts, its memory and interrupts are gone and the
     /// function has been reset. The three counters go on from `previous`.

@@ -1,11 +1,12 @@
 internal import CWire
 internal import Memory
+internal import Platform
 
 /// The MSI-X table as the host reads and writes it (PCI Local Bus 3.0 §6.8.2.4). Interrupts go to
 /// eventfds, so nothing follows from its entries: whoever translates them for the guest has set
 /// the eventfds up.
 struct VectorTable {
-    private var entries: [UInt8] = []
+    private(set) var entries: [UInt8] = []
     private let count: Int
 
     init(count: Int) {
@@ -32,6 +33,15 @@ struct VectorTable {
                 UInt8(truncatingIfNeeded: value >> (8 * UInt64(index)))
                 & Self.writable[(offset + index) % Self.writable.count]
         }
+    }
+
+    /// What another process had of it.
+    mutating func restore(_ kept: [UInt8]) throws(VFIOUserError) {
+        guard kept.count == entries.count else {
+            throw VFIOUserError(
+                ErrorNumber.invalid, "MSI-X table of \(kept.count) bytes, not \(entries.count)")
+        }
+        entries = kept.indices.map { kept[$0] & Self.writable[$0 % Self.writable.count] }
     }
 
     /// Addresses are multiples of four; of the control word only the mask bit exists.

@@ -21,9 +21,15 @@ public struct HostSession {
     public struct Pending {
         public let message: VhostUserMessage
         /// The queue whose position the answer carries; nil when it only says that it is done.
-        let queue: Int?
+        public let queue: Int?
         /// The state that must have been acknowledged.
         public let generation: UInt64
+
+        init(message: VhostUserMessage, queue: Int?, generation: UInt64) {
+            self.message = message
+            self.queue = queue
+            self.generation = generation
+        }
     }
 
     public internal(set) var state: VirtioFunctionState

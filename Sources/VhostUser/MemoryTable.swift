@@ -58,6 +58,14 @@ enum MemoryTable {
             userAddress: region.user_address, fileOffset: region.mmap_offset, file: file)
     }
 
+    /// A region that another process has checked once: its file is still one that may be mapped.
+    static func check(kept grant: MemoryGrant) throws(VhostUserError) {
+        _ = try Self.grant(
+            vhost_user_memory_region(
+                guest_address: grant.guestAddress, size: grant.byteCount,
+                user_address: grant.userAddress, mmap_offset: grant.fileOffset), grant.file)
+    }
+
     /// Regions must not overlap in the guest's address space.
     static func check(_ grants: [MemoryGrant]) throws(VhostUserError) -> [MemoryGrant] {
         guard grants.count <= slotLimit else {

@@ -6,7 +6,7 @@ internal import Memory
 /// BAR 0 holds the common configuration, the ISR status, the device configuration and the
 /// notification area, each on a page of its own. A reset stays visible in `device_status` until
 /// `completeReset`: whoever drives the device may still be using host memory.
-public struct VirtioRegisters: Sendable {
+public struct VirtioRegisters: Equatable, Sendable {
     /// A virtqueue as its driver has set it up.
     public struct Queue: Equatable, Sendable {
         public var size: UInt16
@@ -16,6 +16,8 @@ public struct VirtioRegisters: Sendable {
         public var descriptorArea: UInt64 = 0
         public var driverArea: UInt64 = 0
         public var deviceArea: UInt64 = 0
+
+        public init(size: UInt16) { self.size = size }
     }
 
     /// What a write means to whoever drives the device.
@@ -37,19 +39,19 @@ public struct VirtioRegisters: Sendable {
 
     public let offeredFeatures: UInt64
     public private(set) var configuration: [UInt8]
-    public private(set) var status: UInt8 = 0
-    public private(set) var driverFeatures: UInt64 = 0
-    public private(set) var queues: [Queue]
-    public private(set) var configurationVector = VirtioRegisters.noVector
-    private let queueSize: UInt16
-    private let vectorCount: Int
-    private var deviceFeatureSelect: UInt32 = 0
-    private var driverFeatureSelect: UInt32 = 0
-    private var queueSelect: UInt16 = 0
-    private var generation: UInt8 = 0
-    private var isr: UInt8 = 0
+    public internal(set) var status: UInt8 = 0
+    public internal(set) var driverFeatures: UInt64 = 0
+    public internal(set) var queues: [Queue]
+    public internal(set) var configurationVector = VirtioRegisters.noVector
+    let queueSize: UInt16
+    let vectorCount: Int
+    var deviceFeatureSelect: UInt32 = 0
+    var driverFeatureSelect: UInt32 = 0
+    var queueSelect: UInt16 = 0
+    var generation: UInt8 = 0
+    var isr: UInt8 = 0
     /// A reset that is not complete shows the status from before it.
-    private var statusBeforeReset: UInt8?
+    var statusBeforeReset: UInt8?
 
     /// - Parameters:
     ///   - queueSize: entries of a virtqueue at most, a power of two up to 32768.

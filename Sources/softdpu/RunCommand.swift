@@ -61,6 +61,9 @@ struct RunCommand: AsyncParsableCommand {
         help: "UID:GID of the host sockets; this process's when left out.")
     var hostSocketOwner: String?
 
+    @Flag(help: "Give up what an earlier softdpu has left with its keeper: guests are cut off.")
+    var fresh = false
+
     func validate() throws { _ = try inventory() }
 
     func run() async throws {
@@ -96,6 +99,9 @@ struct RunCommand: AsyncParsableCommand {
     private func inventory() throws(ValidationError) -> Inventory {
         var inventory = Inventory(runDirectory: runDirectory)
         inventory.stateDirectory = state.path
+        inventory.keeper = .program(
+            ProcessFacts.program, ["keeper", inventory.keeperSocketPath])
+        inventory.startsFresh = fresh
         inventory.virtioBlkPFs = virtioBlkPFs
         inventory.virtioBlkVFs = virtioBlkVFs
         inventory.nvmePFs = nvmePFs

@@ -7,7 +7,7 @@ struct SoftDPUCommand: AsyncParsableCommand {
         abstract: "A DPU made of software: its functions outlive the services that drive them.",
         subcommands: [
             RunCommand.self, HostCommand.self, MlxconfigCommand.self, PowerCycleCommand.self,
-            RebootCommand.self,
+            RebootCommand.self, KeeperCommand.self,
             QPStressCommand.self, DoctorCommand.self,
         ])
 }

@@ -34,6 +34,17 @@ int platform_unix_connect(int socket, const char *path);
 /// The next connection, non-blocking and close-on-exec.
 int platform_accept(int listener);
 
+/// Where the next MSG_PEEK of a stream socket begins; -1: at its head, for ever.
+int platform_peek_offset(int socket, int offset);
+
+// --- pipes (splice(2)): what the kernel has moved is what they hold ---
+
+/// A non-blocking, close-on-exec pipe for `byte_count` bytes.
+int platform_pipe(int ends[2], int byte_count);
+/// Moves up to `length` bytes between a pipe and a socket; never waits.
+ssize_t platform_splice(int from, int to, size_t length);
+int platform_readable_bytes(int descriptor);
+
 // --- memory files ---
 
 int platform_memory_file(const char *name, uint64_t size, bool sealed);
@@ -77,6 +88,12 @@ ssize_t platform_child_output(const char *path, char *const arguments[], char *b
 // Starts `path` with one end of a stream socket as its standard input and output. The other end,
 // or -1; the child ends by itself when that is closed.
 int platform_child_connect(const char *path, char *const arguments[]);
+/// Starts `path` in a session of its own, with `descriptor` (not 3) as its descriptor 3.
+pid_t platform_spawn_detached(const char *path, char *const arguments[], int descriptor);
+/// Puts the program at `path` in the place of this one. Returns only on failure.
+int platform_execute(const char *path, char *const arguments[]);
+/// Whether `child` has ended and is forgotten now.
+int platform_reap(pid_t child);
 
 // --- threads, processors, time ---
 
