@@ -43,12 +43,14 @@ public actor NVMeController: Turnstiled {
     var runCount: UInt64 = 0
     /// Whether the enabled controller cannot go on until its reset.
     var hasFailed = false
+    /// Whether the hardware cannot be reached: nothing runs meanwhile.
+    var isDetached = false
     var attached: [UInt32: AttachedNamespace] = [:]
     /// Interrupts by vector.
     var vectors: [SharedDescriptor?] = []
     /// By queue, the admin queue's first; they outlive the queues.
     let counters: [QueueCounters]
-    private var tasks: [Task<Void, Never>] = []
+    var tasks: [Task<Void, Never>] = []
     private let commands: AsyncStream<(run: UInt64, command: AdminCommand)>
     let commandFeed: AsyncStream<(run: UInt64, command: AdminCommand)>.Continuation
 
@@ -131,6 +133,13 @@ public actor NVMeController: Turnstiled {
                 for await state in port.states {
                     guard let self else { return }
                     await self.follow(state)
+                }
+            })
+        tasks.append(
+            Task { [port, weak self] in
+                for await change in port.linkChanges {
+                    guard let self else { return }
+                    await self.follow(change)
                 }
             })
         tasks.append(

@@ -44,6 +44,9 @@ public actor VirtioBlkController: Turnstiled {
     var use: BlockDeviceUse?
     public internal(set) var serial: String
     var listener: Task<Void, Never>?
+    private var linkListener: Task<Void, Never>?
+    /// Whether the hardware cannot be reached: nothing runs meanwhile.
+    var isDetached = false
 
     init(
         options: VirtioBlkOptions, port: any VirtioFunctionPort, group: ReactorGroup,
@@ -83,6 +86,12 @@ public actor VirtioBlkController: Turnstiled {
             for await state in port.states {
                 guard let self else { return }
                 await self.follow(state)
+            }
+        }
+        linkListener = Task { [port, weak self] in
+            for await change in port.linkChanges {
+                guard let self else { return }
+                await self.follow(change)
             }
         }
     }
@@ -141,6 +150,7 @@ public actor VirtioBlkController: Turnstiled {
         if let latest { port.acknowledge(generation: latest.generation, bases: bases) }
         await port.close(releasesVectors: releasesVectors)
         listener?.cancel()
+        linkListener?.cancel()
         use?.close()
         use = nil
         try step(.closed)

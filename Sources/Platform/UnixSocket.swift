@@ -141,6 +141,9 @@ public enum UnixSocket {
         return ReceivedMessage(bytes: bytes, descriptors: descriptors)
     }
 
+    /// Ends both directions, for every holder of the socket.
+    public static func shutDown(_ socket: Int32) { _ = shutdown(socket, Int32(SHUT_RDWR)) }
+
     /// Whether the peer has closed its end for good.
     public static func hasHungUp(_ socket: Int32) -> Bool {
         var entry = pollfd(fd: socket, events: 0, revents: 0)

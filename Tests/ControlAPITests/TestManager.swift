@@ -346,6 +346,7 @@ extension TestLease {
     var lease: UInt64 { 1 }
     var holder: UInt64 { 1 }
     var predecessors: [UInt64] { [] }
+    var linkChanges: AsyncStream<LinkChange> { AsyncStream { $0.finish() } }
     var hostSocketPath: String { "/run/\(identity.vuid).sock" }
 
     func checkClose(force: Bool) async throws(HardwareError) {
