@@ -11,6 +11,7 @@ extension NVMeController {
         await enterTurnstile()
         defer { turnstile.leave() }
         latest = new
+        if isDetached { return }
         switch state {
         case .closing, .closed, .opening, .offered, .handedOver, .expired: return
         case .standby: await standBy(new)

@@ -70,7 +70,7 @@ extension NVMeController {
         await resumeQueues()
         await admin?.resume()
         try step(.resumed)
-        if let latest { await reconcile(latest) }
+        if let latest, !isDetached { await reconcile(latest) }
     }
 
     /// Stops every I/O queue and waits. False: `limit` has passed.

@@ -44,6 +44,8 @@ public actor NVMeController: Turnstiled {
     var runCount: UInt64 = 0
     /// Whether the enabled controller cannot go on until its reset.
     var hasFailed = false
+    /// Whether the hardware cannot be reached: nothing runs meanwhile.
+    var isDetached = false
     var attached: [UInt32: AttachedNamespace] = [:]
     /// Interrupts by vector.
     var vectors: [SharedDescriptor?] = []
@@ -51,7 +53,7 @@ public actor NVMeController: Turnstiled {
     let counters: [QueueCounters]
     /// Holders before this one whose requests may still be under way.
     var predecessors: [UInt64] = []
-    private var tasks: [Task<Void, Never>] = []
+    var tasks: [Task<Void, Never>] = []
     /// How the function came here, until its running driver is taken up.
     var arrival: PauseKind?
     /// Ends a wait for another service.
@@ -149,6 +151,13 @@ public actor NVMeController: Turnstiled {
                     await self.follow(state)
                 }
                 await self?.leaseEnded()
+            })
+        tasks.append(
+            Task { [port, weak self] in
+                for await change in port.linkChanges {
+                    guard let self else { return }
+                    await self.follow(change)
+                }
             })
         tasks.append(
             Task { [commands, weak self] in

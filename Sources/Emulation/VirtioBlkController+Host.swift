@@ -18,6 +18,7 @@ extension VirtioBlkController {
         await enterTurnstile()
         defer { turnstile.leave() }
         latest = new
+        if isDetached { return }
         switch state {
         case .closing, .closed, .opening, .suspended(eventsOnly: true): return
         case .offered, .handedOver, .expired: return

@@ -62,7 +62,7 @@ extension VirtioBlkController {
         try step(.resume)
         await resumeQueues()
         try step(.resumed)
-        if let latest { await reconcile(latest) }
+        if let latest, !isDetached { await reconcile(latest) }
     }
 
     /// Stops every queue and waits. False: `limit` has passed.

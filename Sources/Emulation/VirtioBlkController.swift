@@ -51,6 +51,9 @@ public actor VirtioBlkController: Turnstiled {
     var arrival: PauseKind?
     /// Ends a wait for another service.
     var deadline: Task<Void, Never>?
+    private var linkListener: Task<Void, Never>?
+    /// Whether the hardware cannot be reached: nothing runs meanwhile.
+    var isDetached = false
 
     init(
         options: VirtioBlkOptions, port: any VirtioFunctionPort, group: ReactorGroup,
@@ -99,6 +102,12 @@ public actor VirtioBlkController: Turnstiled {
                 await self.follow(state)
             }
             await self?.leaseEnded()
+        }
+        linkListener = Task { [port, weak self] in
+            for await change in port.linkChanges {
+                guard let self else { return }
+                await self.follow(change)
+            }
         }
     }
 
@@ -166,6 +175,7 @@ public actor VirtioBlkController: Turnstiled {
     private func finishClose() throws(ControllerError) {
         listener?.cancel()
         deadline?.cancel()
+        linkListener?.cancel()
         use?.close()
         use = nil
         try step(.closed)

@@ -38,6 +38,8 @@ public protocol FunctionPort: Sendable {
     /// Ends the wait of a standby lease.
     /// - Returns: false when it serves already.
     func stopStandingBy() async throws(HardwareError) -> Bool
+    /// What becomes of the way to the hardware while the lease lasts. Ends with it.
+    var linkChanges: AsyncStream<LinkChange> { get }
 
     /// Whether the lease may be given back now. Unless `force`, EBUSY for a PF with VF controllers
     /// and for a VF that the host has enabled.
@@ -46,6 +48,17 @@ public protocol FunctionPort: Sendable {
     /// Gives the lease back.
     /// - Parameter releasesVectors: a VF's vectors go back to its PF's pool.
     func close(releasesVectors: Bool) async
+}
+
+/// What becomes of the way to the hardware.
+public enum LinkChange: Sendable {
+    /// The hardware cannot be reached: whoever drives the function finishes what is under way, and
+    /// then leaves rings and interrupts alone.
+    case lost
+    /// It can be again, under the same lease; the function's state follows anew.
+    case regained
+    /// Somebody else has the function now, or nobody can: the lease is over.
+    case refused(String)
 }
 
 /// A lease on a virtio function.

@@ -23,11 +23,15 @@ final class ControlLink: Sendable {
     private let thread = Mutex<Thread?>(nil)
     /// Called once when the link is over, with the reason.
     private let onEnd: @Sendable (String) -> Void
+    /// Whether its leases go on over another link.
+    private let isRenewed: Bool
 
     init(
-        _ socket: SharedDescriptor, onEnd: @escaping @Sendable (String) -> Void
+        _ socket: SharedDescriptor, isRenewed: Bool = false,
+        onEnd: @escaping @Sendable (String) -> Void
     ) throws(SystemError) {
         self.socket = socket
+        self.isRenewed = isRenewed
         self.onEnd = onEnd
         let reader = try Thread(name: "dpu_link") { [self] in read() }
         thread.withLock { $0 = reader }
@@ -76,7 +80,12 @@ final class ControlLink: Sendable {
     }
 
     static let gone = HardwareError(
-        ErrorNumber.noDevice, "the software DPU is gone; restart it, then this service")
+        ErrorNumber.noDevice,
+        "the software DPU does not answer; start it again with `softdpu run`, and this service "
+            + "attaches by itself")
+
+    /// Ends the link.
+    func close() { UnixSocket.shutDown(socket.number) }
 
     private func send(_ body: JSONValue, _ descriptors: [SharedDescriptor] = []) {
         let message = ControlMessage(body, descriptors: descriptors)
@@ -161,7 +170,7 @@ final class ControlLink: Sendable {
             return (Array(state.waiting.values), Array(state.ports.values))
         }
         for continuation in waiting { continuation.resume(returning: .failure(Self.gone)) }
-        for port in ports { port.end(successor: nil) }
+        for port in ports { if isRenewed { port.lost() } else { port.end(successor: nil) } }
         onEnd(reason)
     }
 }

@@ -150,7 +150,10 @@ final class ControlPeer {
                     + "DPU speaks; upgrade the older of the two")
         }
         // A service that was here before is the same holder as then.
-        if let before = body.unsigned("holder") { holder = before }
+        if let before = body.unsigned("holder") {
+            core.replacePeer(of: before)
+            holder = before
+        }
         if let lifeline = message.descriptors.first { core.watch(lifeline, of: holder) }
     }
 

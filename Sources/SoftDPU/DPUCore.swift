@@ -93,6 +93,13 @@ final class DPUCore {
         } catch { log.error("event=service_refused error=\"\(error)\"") }
     }
 
+    /// A service has connected again, before its last link was seen to end.
+    func replacePeer(of holder: UInt64) {
+        for peer in peers.values where peer.holder == holder {
+            forget(peer, reason: "connected again")
+        }
+    }
+
     /// The link to a service is over: its leases end where they stand.
     func forget(_ peer: ControlPeer, reason: String) {
         guard peers.removeValue(forKey: ObjectIdentifier(peer)) != nil else { return }

@@ -61,6 +61,9 @@ final class EmulatedFunction {
         self.predecessors = predecessors
     }
 
+    private var isHoldingNews = false
+    private var hasNews = false
+
     /// Whether a service may have something of the function under way.
     var isDriven: Bool { lease != nil || orphan != nil }
 
@@ -166,9 +169,28 @@ final class EmulatedFunction {
 
     /// Shows the present state to whoever drives the function.
     func publish() {
+        if isHoldingNews {
+            hasNews = true
+            return
+        }
         core.machineDriver(of: vuid, isRunning: face?.isDriverRunning ?? false)
         if let lease { face?.send(to: lease.peer, lease: lease.number) }
         if let standby { face?.send(to: standby.peer, lease: standby.number) }
+    }
+
+    /// Holds news back until `body`, which records them, is over: a service never knows of a state
+    /// that a successor of this process might not.
+    func holdingNews(_ body: () throws(HostReadError) -> HostRead) throws(HostReadError) -> HostRead
+    {
+        isHoldingNews = true
+        defer {
+            isHoldingNews = false
+            if hasNews {
+                hasNews = false
+                publish()
+            }
+        }
+        return try body()
     }
 
     /// A service's message about its lease. One that stands by has nothing to say.

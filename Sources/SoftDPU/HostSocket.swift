@@ -157,7 +157,10 @@ final class HostSocket {
         while let connection, !connection.isPaused, budget > 0 {
             budget -= 1
             do throws(HostReadError) {
-                switch try conversation.takeMessage() {
+                let found = try function.holdingNews { () throws(HostReadError) in
+                    try conversation.takeMessage()
+                }
+                switch found {
                 case .incomplete: return
                 case .closed: return disconnect(reason: "closed by the front end")
                 case .message: continue

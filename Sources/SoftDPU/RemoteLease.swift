@@ -6,7 +6,9 @@ internal import Synchronization
 /// A lease held over a control link, as the link sees it.
 protocol RemoteLease: AnyObject, Sendable {
     func take(_ state: FunctionState)
-    /// The lease or the link is over.
+    /// The link is over, the lease is not.
+    func lost()
+    /// The lease is over, or the link for good.
     /// - Parameter successor: the controller that has the lease now, if it was handed over.
     func end(successor: String?)
 }
@@ -34,11 +36,20 @@ final class Succession: Sendable {
 
 /// A port whose facts and link are kept in one place.
 protocol RemotePort: RemoteLease, FunctionPort {
-    var facts: LeaseFacts { get }
-    var link: ControlLink { get }
+    var attachment: RemoteAttachment { get }
+    /// The lease goes on over another link.
+    func regained(_ facts: LeaseFacts, over link: ControlLink)
 }
 
 extension RemotePort {
+    var facts: LeaseFacts { attachment.facts }
+    var link: ControlLink { attachment.link }
+    var linkChanges: AsyncStream<LinkChange> { attachment.changes }
+    func lost() { attachment.lost() }
+    func regained(_ facts: LeaseFacts, over link: ControlLink) {
+        _ = attachment.regained(facts, link)
+    }
+
     var identity: FunctionIdentity { facts.identity }
     var lease: UInt64 { facts.lease }
     var holder: UInt64 { facts.holder }
@@ -93,5 +104,6 @@ extension RemotePort {
             "close",
             ["lease": JSONValue(lease), "release_vectors": .bool(releasesVectors)])
         link.forget(lease: lease)
+        end(successor: nil)
     }
 }

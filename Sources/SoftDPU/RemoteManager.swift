@@ -1,5 +1,6 @@
 public import Hardware
 internal import JSONRPC
+public import Logging
 public import Platform
 
 /// The software DPU as a service sees it, over a control socket: in this process or another.
@@ -7,23 +8,26 @@ public final class RemoteManager: EmulationManager {
     public let name: String
     public let isVolatile: Bool
     public let instance: UInt64
-    private let link: ControlLink
-    /// Its other end tells the DPU's next process whether this service is still there.
-    private let life: SharedDescriptor
+    private let renewal: LinkRenewal
     private let holder: UInt64
+    /// The other end of the DPU's lifeline: it closes with this service.
+    private let life: SharedDescriptor
 
     /// Greets the DPU at the other end of `socket`.
-    /// - Parameter onEnd: called once when the link is over, with the reason.
-    /// - Parameter queuePairs: what it takes at its first lease, and keeps.
-    /// - Parameter isOperator: a command of the operator, which a power cycle does not cut off.
+    /// - Parameters:
+    ///   - isOperator: a command of the operator, which a power cycle does not cut off.
+    ///   - queuePairs: what it takes at its first lease, and keeps.
+    ///   - path: where to connect again when the link has ended, for ever; without it the leases
+    ///     end with the link.
+    ///   - onEnd: called whenever a link is over, with the reason.
     public init(
         _ socket: SharedDescriptor, isOperator: Bool = false, queuePairs: QueuePairNeed? = nil,
-        onEnd: @escaping @Sendable (String) -> Void
+        reconnectingTo path: String? = nil,
+        log: Logger? = nil, onEnd: @escaping @Sendable (String) -> Void
     ) async throws(HardwareError) {
         let lifeline: SharedDescriptor
         do {
             (life, lifeline) = try UnixSocket.pair(.packet)
-            link = try ControlLink(socket, onEnd: onEnd)
         } catch { throw HardwareError(error.code, "control link: \(error)") }
         var hello: JSONObject = [
             "version": JSONValue(ControlMessage.version), "operator": .bool(isOperator),
@@ -32,12 +36,19 @@ public final class RemoteManager: EmulationManager {
             hello.append("rdma_device", .string(queuePairs.device))
             hello.append("queue_pairs", JSONValue(queuePairs.count))
         }
-        let greeting = try await link.call("hello", hello, descriptors: [lifeline])
-        let result = greeting.body["result"] ?? .null
+        renewal = LinkRenewal(
+            hello, lifeline: lifeline, path: path, log: log, onEnd: onEnd)
+        let result = try await renewal.start(over: socket)
         name = result.text("manager") ?? "mlx5_0"
         isVolatile = result.flag("volatile")
         instance = result.unsigned("instance") ?? 0
         holder = result.unsigned("holder") ?? 0
+    }
+
+    deinit { renewal.close() }
+
+    private var link: ControlLink {
+        get throws(HardwareError) { try renewal.link }
     }
 
     /// Connects to the DPU that listens at `path`.
@@ -66,16 +77,17 @@ public final class RemoteManager: EmulationManager {
     public func open(
         vuid: String, offer: VirtioOffer
     ) async throws(HardwareError) -> any VirtioFunctionPort {
-        let (facts, _) = try await lease(vuid, ControlCoding.encode(offer))
-        let port = RemoteVirtioPort(facts, link: link)
-        link.register(port, lease: facts.lease)
+        let (attachment, _) = try await lease(vuid, ControlCoding.encode(offer))
+        let port = RemoteVirtioPort(attachment)
+        renewal.add(port)
+        attachment.link.register(port, lease: attachment.facts.lease)
         return port
     }
 
     public func open(
         vuid: String, offer: NVMeOffer
     ) async throws(HardwareError) -> any NVMeFunctionPort {
-        let (facts, answer) = try await lease(vuid, ControlCoding.encode(offer))
+        let (attachment, answer) = try await lease(vuid, ControlCoding.encode(offer))
         let files = answer.descriptors
         guard files.count == 2 + 1 + offer.queueCount,
             let mode = answer.body["result"]?.text("doorbells").flatMap(
@@ -85,29 +97,23 @@ public final class RemoteManager: EmulationManager {
                 ErrorNumber.invalid, "the software DPU gave a lease without its doorbells")
         }
         let port = RemoteNVMePort(
-            facts, doorbells: files[1], doorbellMode: mode, kicks: Array(files[2...]), link: link)
-        link.register(port, lease: facts.lease)
+            attachment, doorbells: files[1], doorbellMode: mode, kicks: Array(files[2...]))
+        renewal.add(port)
+        attachment.link.register(port, lease: attachment.facts.lease)
         return port
     }
 
     private func lease(
         _ vuid: String, _ offer: JSONObject
-    ) async throws(HardwareError) -> (LeaseFacts, ControlMessage) {
+    ) async throws(HardwareError) -> (RemoteAttachment, ControlMessage) {
         var body = offer
         body.append("vuid", .string(vuid))
+        let link = try link
         let answer = try await link.call("open", body)
-        let result = answer.body["result"] ?? .null
-        guard let lease = result.unsigned("lease"), let memory = answer.descriptors.first,
-            let listing = result["function"].flatMap(ControlCoding.listing)
-        else {
+        guard let facts = LeaseFacts(answer, holder: holder) else {
             throw HardwareError(ErrorNumber.invalid, "the software DPU gave no lease")
         }
-        let facts = LeaseFacts(
-            identity: listing.identity, lease: lease, holder: holder,
-            predecessors: (result["predecessors"]?.array ?? []).compactMap(\.unsigned),
-            functionMemory: memory, hostSocketPath: listing.hostSocketPath ?? "",
-            isStandby: result.flag("standby"))
-        return (facts, answer)
+        return (RemoteAttachment(facts, link, offer: offer), answer)
     }
 
     public func createFunction(

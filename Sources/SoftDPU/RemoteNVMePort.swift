@@ -4,8 +4,7 @@ internal import Platform
 
 /// A lease of an NVMe function, held over a control link.
 final class RemoteNVMePort: RemotePort, NVMeFunctionPort {
-    let facts: LeaseFacts
-    let link: ControlLink
+    let attachment: RemoteAttachment
     let doorbells: SharedDescriptor
     let doorbellMode: DoorbellMode
     let kicks: [SharedDescriptor]
@@ -13,14 +12,13 @@ final class RemoteNVMePort: RemotePort, NVMeFunctionPort {
     private let feed: AsyncStream<NVMeFunctionState>.Continuation
 
     init(
-        _ facts: LeaseFacts, doorbells: SharedDescriptor, doorbellMode: DoorbellMode,
-        kicks: [SharedDescriptor], link: ControlLink
+        _ attachment: RemoteAttachment, doorbells: SharedDescriptor, doorbellMode: DoorbellMode,
+        kicks: [SharedDescriptor]
     ) {
-        self.facts = facts
+        self.attachment = attachment
         self.doorbells = doorbells
         self.doorbellMode = doorbellMode
         self.kicks = kicks
-        self.link = link
         (states, feed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
@@ -29,6 +27,7 @@ final class RemoteNVMePort: RemotePort, NVMeFunctionPort {
     }
     func end(successor: String?) {
         if let successor { facts.succession.successor = successor }
+        attachment.end()
         feed.finish()
     }
 

@@ -4,14 +4,12 @@ internal import Platform
 
 /// A lease of a virtio function, held over a control link.
 final class RemoteVirtioPort: RemotePort, VirtioFunctionPort {
-    let facts: LeaseFacts
-    let link: ControlLink
+    let attachment: RemoteAttachment
     let states: AsyncStream<VirtioFunctionState>
     private let feed: AsyncStream<VirtioFunctionState>.Continuation
 
-    init(_ facts: LeaseFacts, link: ControlLink) {
-        self.facts = facts
-        self.link = link
+    init(_ attachment: RemoteAttachment) {
+        self.attachment = attachment
         (states, feed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
@@ -20,6 +18,7 @@ final class RemoteVirtioPort: RemotePort, VirtioFunctionPort {
     }
     func end(successor: String?) {
         if let successor { facts.succession.successor = successor }
+        attachment.end()
         feed.finish()
     }
 
@@ -34,9 +33,19 @@ final class RemoteVirtioPort: RemotePort, VirtioFunctionPort {
     }
 
     func update(configuration: [UInt8]) {
+        attachment.set(configuration: JSONValue(hex: configuration))
+        tellConfiguration()
+    }
+
+    private func tellConfiguration() {
+        guard let configuration = attachment.offer["configuration"] else { return }
         link.notify(
-            "configure",
-            ["lease": JSONValue(lease), "configuration": JSONValue(hex: configuration)])
+            "configure", ["lease": JSONValue(lease), "configuration": configuration])
+    }
+
+    func regained(_ facts: LeaseFacts, over link: ControlLink) {
+        // Its driver has yet to hear of what changed meanwhile.
+        if attachment.regained(facts, link) { tellConfiguration() }
     }
 
     func fail(queue: Int, reason: String) {

@@ -60,7 +60,9 @@ final class Service: ServiceFacts {
                 "event=embedded_dpu note=\"functions and malloc bdevs end with this process\"")
         }
         let need = QueuePairNeed(device: options.rdmaDevice, count: options.cores.count)
-        let manager = try await RemoteManager(socket, queuePairs: need) { reason in
+        let manager = try await RemoteManager(
+            socket, queuePairs: need, reconnectingTo: options.dpuSocketPath, log: log
+        ) { reason in
             log.error("event=dpu_link_ended reason=\"\(reason)\"")
         }
         let notifications = NotificationRing()

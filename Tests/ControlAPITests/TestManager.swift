@@ -365,6 +365,7 @@ extension TestLease {
     var predecessors: [UInt64] { [] }
     var startsAsStandby: Bool { false }
     var successor: String? { nil }
+    var linkChanges: AsyncStream<LinkChange> { AsyncStream { $0.finish() } }
     var hostSocketPath: String { "/run/\(identity.vuid).sock" }
 
     func checkClose(force: Bool) async throws(HardwareError) {

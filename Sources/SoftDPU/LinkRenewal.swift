@@ -1,0 +1,203 @@
+internal import Hardware
+internal import JSONRPC
+internal import Logging
+internal import Platform
+internal import Synchronization
+
+/// Keeps a service's link to its software DPU: when one ends, connects again for ever, and takes up
+/// the leases that the service had.
+final class LinkRenewal: Sendable {
+    /// Between two attempts: grows from the first to the last.
+    private static let pauses = (first: Duration.milliseconds(10), last: Duration.seconds(1))
+
+    private struct State {
+        /// Nil while there is none that can be used.
+        var link: ControlLink?
+        var holder: UInt64?
+        /// In the order in which they were opened: a PF before its VFs.
+        var ports: [any RemotePort] = []
+        /// Of the latest link, and whether that one has ended.
+        var number = 0
+        var hasEnded = false
+        var isRenewing = false
+        var isClosed = false
+    }
+
+    private let state = Mutex(State())
+    private let path: String?
+    private let hello: JSONObject
+    private let lifeline: SharedDescriptor
+    private let onEnd: @Sendable (String) -> Void
+    private let log: Logger?
+
+    /// - Parameters:
+    ///   - path: control socket of the DPU; nil for a link that is not renewed.
+    ///   - lifeline: stays open for as long as the service lives; its other end is given away.
+    init(
+        _ hello: JSONObject, lifeline: SharedDescriptor, path: String?, log: Logger?,
+        onEnd: @escaping @Sendable (String) -> Void
+    ) {
+        self.hello = hello
+        self.lifeline = lifeline
+        self.path = path
+        self.log = log
+        self.onEnd = onEnd
+    }
+
+    /// The present link; one that has ended refuses every call.
+    var link: ControlLink {
+        get throws(HardwareError) {
+            guard let link = state.withLock({ $0.link }) else { throw ControlLink.gone }
+            return link
+        }
+    }
+
+    /// Greets the DPU over `socket`, as the holder that it was before.
+    /// - Returns: what the DPU says of itself.
+    func start(over socket: SharedDescriptor) async throws(HardwareError) -> JSONValue {
+        let (link, result) = try await greet(over: socket)
+        state.withLock { $0.link = link }
+        return result
+    }
+
+    private func greet(
+        over socket: SharedDescriptor
+    ) async throws(HardwareError) -> (ControlLink, JSONValue) {
+        let (number, holder) = state.withLock { state in
+            state.number += 1
+            state.hasEnded = false
+            return (state.number, state.holder)
+        }
+        let link: ControlLink
+        do {
+            link = try ControlLink(socket, isRenewed: path != nil) { [weak self] reason in
+                self?.ended(number, reason)
+            }
+        } catch { throw HardwareError(error.code, "control link: \(error)") }
+        var hello = hello
+        if let holder { hello.append("holder", JSONValue(holder)) }
+        let answer = try await link.call("hello", hello, descriptors: [lifeline])
+        let result = answer.body["result"] ?? .null
+        state.withLock { $0.holder = result.unsigned("holder") }
+        return (link, result)
+    }
+
+    func add(_ port: any RemotePort) {
+        state.withLock { state in
+            state.ports.removeAll { $0.attachment.isEnded }
+            state.ports.append(port)
+        }
+    }
+
+    /// The service lets go of its manager: nothing is renewed any more.
+    func close() { state.withLock { $0.isClosed = true } }
+
+    // --- again ---
+
+    private func ended(_ number: Int, _ reason: String) {
+        let isNews = state.withLock { state in
+            if number != state.number || state.isClosed { return false }
+            state.hasEnded = true
+            state.link = nil
+            if path == nil { return true }
+            defer { state.isRenewing = true }
+            return !state.isRenewing
+        }
+        if !isNews { return }
+        onEnd(reason)
+        if path == nil { return }
+        let reference = Reference(renewal: self)
+        Task { await Self.renew(reference) }
+    }
+
+    /// Ends with the manager, which nobody else keeps.
+    private struct Reference: Sendable {
+        weak let renewal: LinkRenewal?
+    }
+
+    private static func renew(_ reference: Reference) async {
+        var pause = pauses.first
+        while true {
+            do {
+                guard let renewal = reference.renewal, !renewal.state.withLock({ $0.isClosed })
+                else { return }
+                if await renewal.attempt() { return }
+            }
+            try? await Task.sleep(for: pause)
+            pause = min(pause * 2, pauses.last)
+        }
+    }
+
+    /// - Returns: whether the link is there again.
+    private func attempt() async -> Bool {
+        var made: ControlLink?
+        do throws(HardwareError) {
+            guard let path else { return true }
+            let start = Clock.monotonicNanoseconds()
+            let (link, _) = try await greet(over: try RemoteManager.connect(to: path))
+            made = link
+            let ports = state.withLock { $0.ports.filter { !$0.attachment.isEnded } }
+            for port in ports { try await reopen(port, over: link) }
+            _ = try await link.call("settled")
+            let isThere = state.withLock { state in
+                if state.hasEnded { return false }
+                state.link = link
+                state.isRenewing = false
+                return true
+            }
+            guard isThere else { return false }
+            let time = (Clock.monotonicNanoseconds() - start) / 1000
+            log?.notice("event=dpu_link_renewed leases=\(ports.count) us=\(time)")
+            return true
+        } catch {
+            made?.close()
+            return false
+        }
+    }
+
+    /// Takes up a lease. A refusal ends the port, the end of the link this attempt.
+    private func reopen(
+        _ port: any RemotePort, over link: ControlLink
+    ) async throws(HardwareError) {
+        do throws(HardwareError) {
+            var body = port.attachment.offer
+            body.append("vuid", .string(port.identity.vuid))
+            let answer = try await link.call("open", body)
+            guard let holder = state.withLock({ $0.holder }),
+                let facts = LeaseFacts(answer, holder: holder),
+                facts.functionMemory.isSameFile(as: port.functionMemory)
+            else {
+                throw HardwareError(
+                    ErrorNumber.invalid, "the software DPU has lost the function's memory")
+            }
+            port.regained(facts, over: link)
+            link.register(port, lease: facts.lease)
+        } catch {
+            if error == ControlLink.gone { throw error }
+            port.attachment.refused(error.reason)
+            port.end(successor: nil)
+        }
+    }
+}
+
+extension LeaseFacts {
+    /// What an answer to "open" gives; nil when it gives no lease.
+    init?(_ answer: ControlMessage, holder: UInt64) {
+        let result = answer.body["result"] ?? .null
+        guard let lease = result.unsigned("lease"), let memory = answer.descriptors.first,
+            let listing = result["function"].flatMap(ControlCoding.listing)
+        else { return nil }
+        self.init(
+            identity: listing.identity, lease: lease, holder: holder,
+            predecessors: (result["predecessors"]?.array ?? []).compactMap(\.unsigned),
+            functionMemory: memory, hostSocketPath: listing.hostSocketPath ?? "",
+            isStandby: result.flag("standby"))
+    }
+}
+
+extension SharedDescriptor {
+    fileprivate func isSameFile(as other: SharedDescriptor) -> Bool {
+        guard let mine = try? identity(), let its = try? other.identity() else { return false }
+        return mine == its
+    }
+}
