@@ -10,7 +10,8 @@ import json
 import os
 import sys
 
-from command_line import RPCFailure, add_method, load_methods, main, make_parser
+from client import RPCFailure
+from command_line import add_method, load_methods, main, make_parser
 
 
 def save_config(client, args):
