@@ -161,6 +161,11 @@ extension `NVMe functions` {
             try await withLoad(isMortal: true) { stack, disk, first, guest, load in
                 let second = try await stack.service()
                 let listener = try await listen(second, [])
+                let refusal = await #expect(throws: ControllerError.self) {
+                    try await first.nvme.find("n0").handOver(within: .seconds(5), force: false)
+                }
+                #expect(refusal?.reason.contains("namespaces 1 are not attached") == true)
+                #expect(await load.advance())
                 try await first.kill()
                 #expect(await stack.hasLogged("event=takeover_waits controller=n0"))
                 #expect(await becomes(.suspended(eventsOnly: false), listener))
