@@ -87,8 +87,8 @@ public struct FunctionMemory: Sendable {
         return area.part(at: area.byteCount - 8, byteCount: 8)
     }
 
-    /// Where the queue would go on as of its last published batch, as GET_VRING_BASE reports it; nil
-    /// when nothing was logged.
+    /// Where the queue would go on as of its last published batch, as GET_VRING_BASE reports it;
+    /// nil when nothing was logged.
     public func loggedBase(queue: Int, run: UInt64, isPacked: Bool) -> UInt32? {
         let area = mapping.bytes.part(
             at: Int(header.inflight_offset) + queue * Int(header.inflight_stride),
