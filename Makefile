@@ -3,7 +3,7 @@
 # make lint        formatter, layers, imports, unsafe, lengths, generated files
 # make fuzz        fuzzes every fuzz_* target for SECONDS_OF_FUZZING (600) each
 # make bench       compares with qemu-storage-daemon (see Tests/Bench/bench.py)
-# make soak        plugs, resets and power-cycles the card thousands of times, with machines at work
+# make soak        plugs, resets, power-cycles and hands over thousands of times, with machines at work
 
 SHELL := /bin/bash
 SECONDS_OF_FUZZING ?= 600
@@ -46,6 +46,13 @@ bench: deps
 
 soak: deps build-tests
 	SOFTSNAP_SOAK=1 swift test --skip-build --filter SoakTests
+	swift build -c release
+	cd Tests/EndToEnd && SOFTSNAP_SOAK=1 SOFTSNAP_BIN=$$(swift build -c release --show-bin-path) \
+		python3 -m unittest -v \
+		test_handover.VirtioBlk.test_listener_and_notifier \
+		test_handover.VirtioBlk.test_delete_and_create \
+		test_handover.NVMe.test_listener_and_notifier \
+		test_handover.NVMe.test_delete_and_create
 	cd Tests/EndToEnd && SOFTSNAP_SOAK=1 python3 -m unittest -v \
 		test_card_daemon.Survival.test_killed_at_any_moment_it_comes_back_as_it_was_or_would_be \
 		test_nvme_guest.Absence.test_a_minute_without_a_service_is_no_error

@@ -17,7 +17,9 @@ extension NVMeController {
         try await requireListener()
         try step(.handOver)
         storeRecord()
+        let start = Clock.monotonicNanoseconds()
         try await stop(within: limit, force: force)
+        let drained = Clock.monotonicNanoseconds()
         let successor: String?
         var refusal: ControllerError?
         do {
@@ -30,9 +32,11 @@ extension NVMeController {
             try await goOn()
             throw refusal ?? noListener
         }
+        let times = [drained - start, Clock.monotonicNanoseconds() - drained].map { $0 / 1000 }
         await endQueues()
         try step(.handedOver)
-        log.notice("event=handed_over controller=\(options.name) to=\(successor)")
+        log.notice(
+            "event=handed_over controller=\(options.name) to=\(successor) microseconds=\(times)")
     }
 
     private func requireListener() async throws(ControllerError) {
@@ -105,8 +109,9 @@ extension NVMeController {
     func standBy(_ new: NVMeFunctionState) async {
         guard case .serving(let holders) = new.standing else {
             if hostMemory?.generation != new.memoryGeneration { prepareMemory(new) }
-            return
+            return reportReadiness()
         }
+        let start = Clock.monotonicNanoseconds()
         deadline?.cancel()
         guard (try? step(.takeOver)) != nil else { return }
         predecessors = holders
@@ -124,7 +129,16 @@ extension NVMeController {
                 "event=takeover_waits controller=\(options.name) missing_namespaces=\(list)")
         }
         await reconcile(new)
-        log.notice("event=taken_over controller=\(options.name) function=\(identity.vuid)")
+        let time = (Clock.monotonicNanoseconds() - start) / 1000
+        log.notice("event=taken_over controller=\(options.name) microseconds=\(time)")
+    }
+
+    /// Lets the source know whether its driver would miss a namespace.
+    func reportReadiness() {
+        guard state == .standby, let latest else { return }
+        let missing = missingNamespaces(latest).map(String.init).joined(separator: ", ")
+        port.setObstacle(
+            missing.isEmpty ? nil : "namespaces \(missing) are not attached to it")
     }
 
     private func prepareMemory(_ new: NVMeFunctionState) {

@@ -165,7 +165,13 @@ extension NVMeController {
         }
         let pause = isAdoption ? pauseWatch() : nil
         arrival = nil
+        // Its I/O waits already; nobody hurries for the admin queue.
+        if isAdoption { await adoptQueues(ending: pause) }
         guard await startAdmin(wanted), isAdoption else { return }
+        log.notice("event=controller_adopted controller=\(options.name) queues=\(queues.count)")
+    }
+
+    private func adoptQueues(ending pause: PauseWatch?) async {
         for (id, record) in model.completionQueues {
             do {
                 let submissions = model.submissionQueues.filter { $0.value.completionQueue == id }
@@ -173,7 +179,6 @@ extension NVMeController {
                     id, record, submissions: submissions, ending: pause)
             } catch { await fail("queue \(id): \(error.reason)") }
         }
-        log.notice("event=controller_adopted controller=\(options.name) queues=\(queues.count)")
     }
 
     /// Measures how long its driver got no answer, once after the function came here.

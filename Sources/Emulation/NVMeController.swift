@@ -180,7 +180,8 @@ public actor NVMeController: Turnstiled {
         defer { turnstile.leave() }
         try step(.close)
         if case .closing(let resting) = state, !resting.holdsLease {
-            return try await closeWithoutLease(resting, force: force)
+            return try await closeWithoutLease(
+                resting, force: force, releasesVectors: releasesVectors)
         }
         if let force {
             do throws(ControllerError) {
@@ -206,16 +207,24 @@ public actor NVMeController: Turnstiled {
 
     /// The function is another service's: nothing of it is touched.
     private func closeWithoutLease(
-        _ resting: ControllerState.Resting, force: Bool?
+        _ resting: ControllerState.Resting, force: Bool?, releasesVectors: Bool
     ) async throws(ControllerError) {
         do throws(ControllerError) {
             try checkDetached(force: force ?? true)
+            if releasesVectors { throw notItsVectors(resting) }
         } catch {
             try step(.abandonClose)
             throw error
         }
         if resting == .standby { await port.close(releasesVectors: false) }
         try finishClose()
+    }
+
+    private func notItsVectors(_ resting: ControllerState.Resting) -> ControllerError {
+        ControllerError(
+            ErrorNumber.invalid,
+            "release_msix: controller \"\(options.name)\" is \(resting.state.situation); the "
+                + "vectors of \(identity.vuid) are not its own, so destroy it without release_msix")
     }
 
     private func finishClose() throws(ControllerError) {

@@ -21,7 +21,9 @@ extension VirtioBlkController {
         defer { turnstile.leave() }
         try checkNotHandedOver()
         try step(.handOver)
+        let start = Clock.monotonicNanoseconds()
         try await stop(within: limit)
+        let drained = Clock.monotonicNanoseconds()
         let successor: String?
         do {
             successor = try await port.handOver(offering: true)
@@ -31,6 +33,8 @@ extension VirtioBlkController {
             if let latest, state != .suspended(eventsOnly: false) { await startQueues(latest) }
             throw ControllerError(error)
         }
+        let times = [drained - start, Clock.monotonicNanoseconds() - drained].map { $0 / 1000 }
+        log.notice("event=stopped controller=\(options.name) microseconds=\(times)")
         _ = await endQueues(Array(queues.values))
         if let successor { return try endHandOver(to: successor) }
         try step(.offered)
@@ -136,12 +140,14 @@ extension VirtioBlkController {
             if hostMemory?.generation != new.memoryGeneration { remap(new) }
             return
         }
+        let start = Clock.monotonicNanoseconds()
         deadline?.cancel()
         guard (try? step(.takeOver)) != nil else { return }
         await waitForPredecessors(predecessors)
         arrival = predecessors.isEmpty ? .handover : .recovery
         try? step(.resumed)
         await reconcile(new)
-        log.notice("event=taken_over controller=\(options.name) function=\(identity.vuid)")
+        let time = (Clock.monotonicNanoseconds() - start) / 1000
+        log.notice("event=taken_over controller=\(options.name) microseconds=\(time)")
     }
 }

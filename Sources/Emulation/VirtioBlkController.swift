@@ -154,6 +154,7 @@ public actor VirtioBlkController: Turnstiled {
         try step(.close)
         if case .closing(let resting) = state, !resting.holdsLease {
             // The function is another service's: nothing of it is touched.
+            try refuseRelease(releasesVectors)
             if resting == .standby { await port.close(releasesVectors: false) }
             return try finishClose()
         }
@@ -170,6 +171,16 @@ public actor VirtioBlkController: Turnstiled {
         if let latest { port.acknowledge(generation: latest.generation, bases: bases) }
         await port.close(releasesVectors: releasesVectors)
         try finishClose()
+    }
+
+    /// Vectors belong to whoever has the function.
+    private func refuseRelease(_ releasesVectors: Bool) throws(ControllerError) {
+        if !releasesVectors { return }
+        try step(.abandonClose)
+        throw ControllerError(
+            ErrorNumber.invalid,
+            "release_msix: controller \"\(options.name)\" is \(state.situation); the vectors of "
+                + "\(identity.vuid) are not its own, so destroy it without release_msix")
     }
 
     private func finishClose() throws(ControllerError) {

@@ -90,13 +90,14 @@ public struct FunctionMemory: Sendable {
         return area.part(at: area.byteCount - 8, byteCount: 8)
     }
 
-    /// Position of the split queue as of its last published batch; nil when nothing was logged.
-    public func loggedUsedIndex(queue: Int, run: UInt64) -> UInt16? {
+    /// Where the queue would go on as of its last published batch, as GET_VRING_BASE reports it;
+    /// nil when nothing was logged.
+    public func loggedBase(queue: Int, run: UInt64, isPacked: Bool) -> UInt32? {
         let area = mapping.bytes.part(
             at: Int(header.inflight_offset) + queue * Int(header.inflight_stride),
             byteCount: Int(header.inflight_stride))
         guard area.loadAcquire64(at: Self.runOffset) == run else { return nil }
-        return InflightGrant.usedIndex(in: area)
+        return InflightGrant.base(in: area, isPacked: isPacked)
     }
 
     /// The area's `features` word, which the specification leaves to us.

@@ -25,7 +25,8 @@ public protocol FunctionPort: Sendable {
     /// The controller that the lease was handed over to; nil while it was not.
     var successor: String? { get }
 
-    /// The controller whose lease stands by behind this one; nil when none does.
+    /// The controller whose lease stands by behind this one; nil when none does. EAGAIN when that
+    /// one is not ready.
     func listener() async throws(HardwareError) -> String?
     /// Gives the serving lease to the one that stands by, in one step: nothing of the holder may
     /// be under way. EINVAL when that one no longer fits what the driver has negotiated.
@@ -35,6 +36,9 @@ public protocol FunctionPort: Sendable {
     /// Takes an offer back.
     /// - Returns: the controller that has taken it already; nil when this lease still serves.
     func withdrawOffer() async throws(HardwareError) -> String?
+    /// Says why a standby lease cannot take the function yet; nil when it can. Until then the
+    /// holder's hand-over is refused with this reason.
+    func setObstacle(_ reason: String?)
     /// Ends the wait of a standby lease.
     /// - Returns: false when it serves already.
     func stopStandingBy() async throws(HardwareError) -> Bool

@@ -125,24 +125,32 @@ public struct InflightGrant: Sendable {
         self.file = file
     }
 
-    /// Used index of a split queue as of its last published batch; nil when nothing was logged.
-    public func loggedUsedIndex(queue: Int) -> UInt16? {
+    /// Where a queue would go on as of its last published batch, as GET_VRING_BASE reports it; nil
+    /// when nothing was logged.
+    public func loggedBase(queue: Int, isPacked: Bool) -> UInt32? {
         let stride = InflightGrant.stride(queueSize: queueSize)
         guard queue < queueCount,
             let mapping = try? Mapping(
                 file.number, offset: fileOffset, byteCount: Int(byteCount))
         else { return nil }
         let area = mapping.bytes.part(at: queue * stride, byteCount: stride)
-        return InflightGrant.usedIndex(in: area)
+        return InflightGrant.base(in: area, isPacked: isPacked)
     }
 
     /// As above, from the queue's area itself; nil for one that was never used.
-    static func usedIndex(in area: SharedBytes) -> UInt16? {
+    static func base(in area: SharedBytes, isPacked: Bool) -> UInt32? {
+        if isPacked {
+            let log = area.load(vhost_inflight_packed_queue.self, at: 0)
+            if log.version != 1 { return nil }
+            // Index and wrap counter of the used side; nothing beyond it is under way.
+            let used = UInt32(log.used_idx) | (log.used_wrap_counter != 0 ? 0x8000 : 0)
+            return used | used << 16
+        }
         typealias Layout = MemoryLayout<vhost_inflight_split_queue>
         guard let version = Layout.offset(of: \.version), let used = Layout.offset(of: \.used_idx),
             area.loadAcquire16(at: version) == 1
         else { return nil }
-        return area.loadAcquire16(at: used)
+        return UInt32(area.loadAcquire16(at: used))
     }
 
     /// Bytes of one queue's part: room for either ring format, on a cache line of its own.

@@ -27,7 +27,7 @@ extension ControlPeer {
             function.withdrawOffer()
             return [:]
         default:
-            return ["listener": function.standby.map { .string($0.offer.controller) } ?? .null]
+            return ["listener": try function.listener().map { .string($0) } ?? .null]
         }
     }
 

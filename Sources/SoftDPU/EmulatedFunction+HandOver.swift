@@ -45,6 +45,18 @@ extension EmulatedFunction {
         if isOffered, standby != nil { passOn() } else { publish() }
     }
 
+    /// Who waits for the function. EAGAIN: it is not ready.
+    func listener() throws(HardwareError) -> String? {
+        guard let standby else { return nil }
+        if let obstacle = standby.obstacle {
+            throw HardwareError(
+                ErrorNumber.again,
+                "live_update_notifier: listener \"\(standby.offer.controller)\" of function "
+                    + "\(vuid) is not ready: \(obstacle)")
+        }
+        return standby.offer.controller
+    }
+
     /// The holder has stopped. The lease moves to who stands by; nil when nobody does.
     func handOver(offering: Bool) throws(HardwareError) -> String? {
         guard let standby else {
@@ -52,6 +64,7 @@ extension EmulatedFunction {
             if offering { core.log.notice("event=lease_offered function=\(vuid)") }
             return nil
         }
+        _ = try listener()
         try adopt(standby)
         passOn()
         return standby.offer.controller

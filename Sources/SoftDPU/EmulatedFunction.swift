@@ -22,6 +22,8 @@ final class EmulatedFunction {
         let number: UInt64
         let offer: FunctionOffer
         let peer: ControlPeer
+        /// Why it cannot take the function yet.
+        var obstacle: String?
     }
 
     /// What an opened lease comes with.
@@ -193,8 +195,11 @@ final class EmulatedFunction {
         return try body()
     }
 
-    /// A service's message about its lease. One that stands by has nothing to say.
+    /// A service's message about its lease. One that stands by can say whether it is ready.
     func take(_ notice: String, _ body: JSONValue) {
+        if let number = standby?.number, body.unsigned("lease") == number, notice == "obstacle" {
+            standby?.obstacle = body.text("reason")
+        }
         guard let lease, body.unsigned("lease") == lease.number else { return }
         guard notice == "acknowledge" else {
             face?.take(notice, body)

@@ -70,6 +70,12 @@ extension RemotePort {
         return answer.body["result"]?.text("to")
     }
 
+    func setObstacle(_ reason: String?) {
+        link.notify(
+            "obstacle",
+            ["lease": JSONValue(lease), "reason": reason.map { .string($0) } ?? .null])
+    }
+
     func stopStandingBy() async throws(HardwareError) -> Bool {
         let answer = try await link.call("stand_down", ["lease": JSONValue(lease)])
         guard answer.body["result"]?.flag("ended") ?? false else { return false }

@@ -137,11 +137,14 @@ final class VirtioFace: HostFace, HostConversation {
             let functionMemory = try? FunctionMemory(adopting: memory)
         else { return [:] }
         var bases: [Int: UInt32] = [:]
+        // VIRTIO_F_RING_PACKED
+        let isPacked = state.driverFeatures & 1 << 34 != 0
         for queue in state.queues where !queue.isRunning {
-            let index =
-                state.inflight?.loggedUsedIndex(queue: queue.index)
-                ?? functionMemory.loggedUsedIndex(queue: queue.index, run: queue.run)
-            if let index { bases[queue.index] = UInt32(index) }
+            let base =
+                state.inflight?.loggedBase(queue: queue.index, isPacked: isPacked)
+                ?? functionMemory.loggedBase(
+                    queue: queue.index, run: queue.run, isPacked: isPacked)
+            if let base { bases[queue.index] = base }
         }
         return bases
     }
@@ -204,7 +207,8 @@ final class VirtioFace: HostFace, HostConversation {
                 finish(nil)
                 socket?.pause()
             } else {
-                session?.record(absentBases())
+                let bases = absentBases()
+                session?.record(bases)
                 finish(session?.finish(pending))
             }
         }

@@ -23,6 +23,9 @@ final class TestManager: EmulationManager {
         var leaseCount: UInt64 = 0
         /// VUIDs in the order of their opens.
         var opened: [String] = []
+        /// Functions whose controllers are another service's, and who stands by here.
+        var foreign: Set<String> = []
+        var listeners: [String: String] = [:]
     }
 
     let name = "mlx5_0"
@@ -110,11 +113,14 @@ final class TestManager: EmulationManager {
             model.lastOffer = offer
             return try model.open(
                 vuid, .virtioBlk, offer.controller, queueCount: offer.queueCount,
-                vectors: offer.vectorCount)
+                vectors: offer.vectorCount, standsBy: offer.standsBy)
         }
         do {
             let memory = try FunctionMemory.create(queueCount: 64, queueSize: 256)
-            return TestPort(identity: identity, functionMemory: memory, manager: self)
+            return TestPort(
+                identity: identity, functionMemory: memory,
+                startsAsStandby: offer.standsBy && model.withLock { $0.foreign.contains(vuid) },
+                manager: self)
         } catch { throw HardwareError(error.code, "\(error)") }
     }
 
@@ -124,7 +130,7 @@ final class TestManager: EmulationManager {
         let identity = try model.withLock { model throws(HardwareError) in
             try model.open(
                 vuid, .nvme, offer.controller, queueCount: offer.queueCount,
-                vectors: offer.vectorCount)
+                vectors: offer.vectorCount, standsBy: offer.standsBy)
         }
         do {
             let memory = try MemoryFile.create(
@@ -135,7 +141,9 @@ final class TestManager: EmulationManager {
             }
             return TestNVMePort(
                 identity: identity, functionMemory: SharedDescriptor(memory),
-                doorbells: SharedDescriptor(doorbells), kicks: kicks, manager: self)
+                doorbells: SharedDescriptor(doorbells), kicks: kicks,
+                startsAsStandby: offer.standsBy && model.withLock { $0.foreign.contains(vuid) },
+                manager: self)
         } catch { throw HardwareError(ErrorNumber.noMemory, "\(error)") }
     }
 
@@ -260,9 +268,10 @@ extension TestManager.Model {
 
     mutating func open(
         _ vuid: String, _ kind: FunctionIdentity.Kind, _ controller: String, queueCount: Int,
-        vectors: Int?
+        vectors: Int?, standsBy: Bool
     ) throws(HardwareError) -> FunctionIdentity {
         let index = try find(vuid)
+        if standsBy, foreign.contains(vuid) { return functions[index].identity }
         if failingOpens > 0 {
             failingOpens -= 1
             throw HardwareError(ErrorNumber.inputOutput, "the hardware is ill")
@@ -307,13 +316,18 @@ extension TestManager.Model {
 /// A lease whose host never sets anything up.
 final class TestPort: TestLease, VirtioFunctionPort {
     let identity: FunctionIdentity
+    let startsAsStandby: Bool
     let functionMemory: SharedDescriptor
     let states: AsyncStream<VirtioFunctionState>
     private let feed: AsyncStream<VirtioFunctionState>.Continuation
     let manager: TestManager
 
-    init(identity: FunctionIdentity, functionMemory: SharedDescriptor, manager: TestManager) {
+    init(
+        identity: FunctionIdentity, functionMemory: SharedDescriptor, startsAsStandby: Bool,
+        manager: TestManager
+    ) {
         self.identity = identity
+        self.startsAsStandby = startsAsStandby
         self.functionMemory = functionMemory
         self.manager = manager
         (states, feed) = AsyncStream.makeStream()
@@ -328,6 +342,7 @@ final class TestPort: TestLease, VirtioFunctionPort {
 /// A lease of an NVMe function whose host sets up nothing.
 final class TestNVMePort: TestLease, NVMeFunctionPort {
     let identity: FunctionIdentity
+    let startsAsStandby: Bool
     let functionMemory: SharedDescriptor
     let doorbells: SharedDescriptor
     let doorbellMode = DoorbellMode.trapped
@@ -338,9 +353,10 @@ final class TestNVMePort: TestLease, NVMeFunctionPort {
 
     init(
         identity: FunctionIdentity, functionMemory: SharedDescriptor, doorbells: SharedDescriptor,
-        kicks: [SharedDescriptor], manager: TestManager
+        kicks: [SharedDescriptor], startsAsStandby: Bool, manager: TestManager
     ) {
         self.identity = identity
+        self.startsAsStandby = startsAsStandby
         self.functionMemory = functionMemory
         self.doorbells = doorbells
         self.kicks = kicks
@@ -363,9 +379,8 @@ extension TestLease {
     var lease: UInt64 { manager[identity.vuid]?.lastLease ?? 0 }
     var holder: UInt64 { 1 }
     var predecessors: [UInt64] { [] }
-    var startsAsStandby: Bool { false }
-    var successor: String? { nil }
     var linkChanges: AsyncStream<LinkChange> { AsyncStream { $0.finish() } }
+    var successor: String? { manager.edit { $0.listeners[identity.vuid] } }
     var hostSocketPath: String { "/run/\(identity.vuid).sock" }
 
     func checkClose(force: Bool) async throws(HardwareError) {
@@ -378,14 +393,15 @@ extension TestLease {
         }
     }
 
-    /// Nobody ever stands by here.
-    func listener() async throws(HardwareError) -> String? { nil }
-    func handOver(offering: Bool) async throws(HardwareError) -> String? { nil }
+    func listener() async throws(HardwareError) -> String? { successor }
+    func handOver(offering: Bool) async throws(HardwareError) -> String? { successor }
     func withdrawOffer() async throws(HardwareError) -> String? { nil }
+    func setObstacle(_ reason: String?) {}
     func stopStandingBy() async throws(HardwareError) -> Bool { true }
 
     func close(releasesVectors: Bool) async {
         end()
+        if startsAsStandby { return }
         manager.edit { model in
             guard let index = model.index(identity.vuid) else { return }
             model.functions[index].controller = nil

@@ -157,10 +157,42 @@ extension `NVMe functions` {
         }
 
         @Test(.timeLimit(.minutes(10)))
+        func `keeps event requests armed`() async throws {
+            let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1))
+            let disk = try stack.ramDisk()
+            var source = try await stack.service()
+            let path = try await source.nvme.make(0, [disk]).hostSocketPath
+            let guest = try await onThread { try NVMeGuest(path) }
+            for _ in 0..<Effort.of(5) {
+                let next = try await stack.service()
+                let listener = try await listen(next, [disk])
+                try await source.nvme.find("n0").handOver(within: .seconds(5), force: false)
+                #expect(await becomes(.running, listener))
+                try await next.nvme.add(stack.ramDisk(), 5, to: 0)
+                try await onThread { () throws in
+                    #expect(try guest.changedNamespaces() == [5])
+                }
+                try await next.nvme.detach(5, from: "n0")
+                try await onThread { () throws in
+                    #expect(try guest.changedNamespaces() == [5])
+                    try guest.verify()
+                }
+                try await source.nvme.destroySubsystem(NVMeSubsystems.nqn(0), force: true)
+                source = next
+            }
+            await stack.stop()
+        }
+
+        @Test(.timeLimit(.minutes(10)))
         func `waits for namespaces that its driver knows`() async throws {
             try await withLoad(isMortal: true) { stack, disk, first, guest, load in
                 let second = try await stack.service()
                 let listener = try await listen(second, [])
+                let refusal = await #expect(throws: ControllerError.self) {
+                    try await first.nvme.find("n0").handOver(within: .seconds(5), force: false)
+                }
+                #expect(refusal?.reason.contains("namespaces 1 are not attached") == true)
+                #expect(await load.advance())
                 try await first.kill()
                 #expect(await stack.hasLogged("event=takeover_waits controller=n0"))
                 #expect(await becomes(.suspended(eventsOnly: false), listener))
