@@ -161,6 +161,7 @@ public actor NVMeController: Turnstiled {
     ) async throws(ControllerError) {
         await enterTurnstile()
         defer { turnstile.leave() }
+        if state == .closed, isDetached { return }
         try step(.close)
         if let force {
             do throws(ControllerError) {

@@ -136,6 +136,7 @@ public actor VirtioBlkController: Turnstiled {
     ) async throws(ControllerError) {
         await enterTurnstile()
         defer { turnstile.leave() }
+        if state == .closed, isDetached { return }
         try step(.close)
         if let force { try await askForClose(force: force) }
         guard await drain(within: limit) else {

@@ -31,6 +31,8 @@ final class DPUCore {
     private var listenerToken: UInt64 = 0
     /// What outlives this process; nil when nothing does.
     let kept: KeptFiles?
+    /// Tells this process's life from others'.
+    let instance = UInt64.random(in: 1..<(1 << 60))
     private(set) var rootRecord: KeptRecord?
     var isRestoring = false
     /// Records that could not be read, and why.

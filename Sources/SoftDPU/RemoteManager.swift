@@ -7,6 +7,9 @@ public import Platform
 public final class RemoteManager: EmulationManager {
     public let name: String
     public let isVolatile: Bool
+    /// The DPU's process: which life of it, and its identifier.
+    let instance: UInt64
+    let process: Int
     private let renewal: LinkRenewal
     private let holder: UInt64
     /// The other end of the DPU's lifeline: it closes with this service.
@@ -40,6 +43,8 @@ public final class RemoteManager: EmulationManager {
         let result = try await renewal.start(over: socket)
         name = result.text("manager") ?? "mlx5_0"
         isVolatile = result.flag("volatile")
+        instance = result.unsigned("instance") ?? 0
+        process = result.int("process") ?? 0
         holder = result.unsigned("holder") ?? 0
     }
 
@@ -149,6 +154,13 @@ public final class RemoteManager: EmulationManager {
     /// Takes the card's power and gives it back: a cold boot.
     public func powerCycle() async throws(HardwareError) {
         _ = try await link.call("power_cycle", [:])
+    }
+
+    /// Has the DPU execute another program; the end of the link says that it does.
+    func upgrade(to program: String, recordVersion: UInt64) async throws(HardwareError) {
+        _ = try await link.call(
+            "upgrade",
+            ["program": .string(program), "record_version": JSONValue(recordVersion)])
     }
 
     private func ask(

@@ -24,12 +24,6 @@ public struct HostSession {
         public let queue: Int?
         /// The state that must have been acknowledged.
         public let generation: UInt64
-
-        init(message: VhostUserMessage, queue: Int?, generation: UInt64) {
-            self.message = message
-            self.queue = queue
-            self.generation = generation
-        }
     }
 
     public internal(set) var state: VirtioFunctionState

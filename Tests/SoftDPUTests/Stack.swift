@@ -76,7 +76,13 @@ final class Stack: Sendable {
     static func vuid(_ index: Int) -> String { "SOFTSNAP0001VBLKS0D0F\(index)" }
 
     func ramDisk(byteCount: Int = Stack.byteCount) throws -> BlockDevice {
-        let file = try MemoryFile.create(name: "disk", byteCount: UInt64(byteCount))
+        try Self.ramDisk(
+            MemoryFile.create(name: "disk", byteCount: UInt64(byteCount)), byteCount: byteCount)
+    }
+
+    static func ramDisk(
+        _ file: borrowing FileDescriptor, byteCount: Int = Stack.byteCount
+    ) throws -> BlockDevice {
         let mapping = try Mapping(file.number, byteCount: byteCount)
         let geometry = BlockGeometry(blockByteCount: 512, blockCount: UInt64(byteCount / 512))
         return BlockDevice(name: "disk", backend: MallocBackend(mapping, geometry))
@@ -92,7 +98,7 @@ final class Stack: Sendable {
         try await controllers.create(Self.options(name, vuid, device), device: device)
     }
 
-    private static func options(
+    static func options(
         _ name: String, _ vuid: String, _ device: BlockDevice?
     ) -> VirtioBlkOptions {
         VirtioBlkOptions(
