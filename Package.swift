@@ -152,7 +152,7 @@ let package = Package(
             "SoftDPUTests",
             [
                 "HostileDescriptors", "MallocProbe", "Platform", "Memory", "Reactor", "Hardware",
-                "Card", "Bdev",
+                "Card", "Bdev", "JSONRPC", "Keeper",
                 "VirtioDriver", "VhostUser", "VFIOUser", "NVMeDriver", "NVMeHost", "SoftDPU",
                 "Emulation", "Seeds",
                 logging,

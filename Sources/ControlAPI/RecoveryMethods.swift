@@ -17,7 +17,7 @@ extension MethodRegistry {
         let instance = UInt64.random(in: 1..<(1 << 53))
         register("softsnap_service_get") { _ in
             [
-                "instance": JSONValue(instance), "dpu": JSONValue(context.manager.instance),
+                "instance": JSONValue(instance), "dpu": JSONValue(context.manager.dpu),
                 "embedded": .bool(context.manager.isVolatile),
                 "virtio_memory_versions": [JSONValue(FunctionMemory.version)],
                 "nvme_memory_versions": [JSONValue(NVMeMemory.version)],

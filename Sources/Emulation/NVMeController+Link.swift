@@ -19,6 +19,8 @@ extension NVMeController {
             if hasFailed { port.fail(reason: "failed while its hardware was away") }
             if let latest { await reconcile(latest) }
         case .refused(let reason):
+            // What is left is a name to destroy.
+            isDetached = true
             state = .closed
             for task in tasks { task.cancel() }
             commandFeed.finish()

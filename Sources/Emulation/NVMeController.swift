@@ -178,6 +178,7 @@ public actor NVMeController: Turnstiled {
     ) async throws(ControllerError) {
         await enterTurnstile()
         defer { turnstile.leave() }
+        if state == .closed, isDetached { return }
         try step(.close)
         if case .closing(let resting) = state, !resting.holdsLease {
             return try await closeWithoutLease(

@@ -21,6 +21,8 @@ extension VirtioBlkController {
             guard let latest, state != .suspended(eventsOnly: true) else { return }
             await reconcile(latest)
         case .refused(let reason):
+            // What is left is a name to destroy.
+            isDetached = true
             state = .closed
             listener?.cancel()
             use?.close()

@@ -151,6 +151,7 @@ public actor VirtioBlkController: Turnstiled {
     ) async throws(ControllerError) {
         await enterTurnstile()
         defer { turnstile.leave() }
+        if state == .closed, isDetached { return }
         try step(.close)
         if case .closing(let resting) = state, !resting.holdsLease {
             // The function is another service's: nothing of it is touched.

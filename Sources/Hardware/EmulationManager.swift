@@ -4,8 +4,8 @@ public import Platform
 public protocol EmulationManager: Sendable {
     /// Device name: "mlx5_0".
     var name: String { get }
-    /// Tells it from others: the same for all services of one software DPU.
-    var instance: UInt64 { get }
+    /// Tells it from others: the same for all its services, in all its lives.
+    var dpu: UInt64 { get }
     /// Whether its functions end with this process (embedded), and with them their memory files.
     var isVolatile: Bool { get }
 

@@ -46,6 +46,15 @@ public enum FileSystem {
 
     public static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
+    public static func isExecutable(_ path: String) -> Bool { unsafe access(path, X_OK) == 0 }
+
+    /// What a symbolic link points to.
+    public static func target(of path: String) throws(SystemError) -> String {
+        var name = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = try check(unsafe readlink(path, &name, name.count), "readlink \(path)")
+        return String(decoding: name.prefix(count).map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
     /// Makes one directory, or changes nothing when it is there.
     public static func makeDirectory(_ path: String, mode: UInt32) throws(SystemError) {
         if unsafe mkdir(path, mode_t(mode)) < 0 && errno != EEXIST { throw .last("mkdir \(path)") }

@@ -106,8 +106,8 @@ public enum UnixSocket {
         case closed
     }
 
-    /// Looks at the next `byteCount` bytes of a stream, which stay there. Each call duplicates their
-    /// descriptors anew.
+    /// Looks at the next `byteCount` bytes of a stream, which stay there. Each call duplicates
+    /// their descriptors anew.
     public static func waiting(
         _ byteCount: Int, in socket: Int32
     ) throws(SystemError) -> Waiting {

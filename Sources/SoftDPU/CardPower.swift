@@ -1,4 +1,5 @@
 public import Hardware
+internal import Keeper
 internal import Platform
 
 /// The power of the card whose state a directory holds, whether a software DPU runs it or not.
@@ -16,6 +17,11 @@ public struct CardPower: Sendable {
     public func cycle() async throws(HardwareError) {
         if let running = try runningCard() {
             return try await Self.connect(running).powerCycle()
+        }
+        // Hosts that a keeper still has lose their power too.
+        if let run = try? FileSystem.contents(of: "\(directory)/\(Self.runName)", limit: 4096) {
+            let inventory = Inventory(runDirectory: String(decoding: run, as: UTF8.self))
+            if let keeper = try? KeeperLink(path: inventory.keeperSocketPath) { keeper.leave() }
         }
         var inventory = Inventory(runDirectory: "")
         inventory.stateDirectory = directory

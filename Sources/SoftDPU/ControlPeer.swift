@@ -117,6 +117,10 @@ final class ControlPeer {
     ) throws(HardwareError) -> (JSONObject, [SharedDescriptor]) {
         switch call {
         case "hello": return (greeting, [])
+        case "upgrade":
+            throw core.upgrade(
+                to: body.text("program") ?? "",
+                recordVersion: body.unsigned("record_version") ?? 0)
         case "settled":
             core.settled(holder)
             return ([:], [])
@@ -160,6 +164,8 @@ final class ControlPeer {
     private var greeting: JSONObject {
         [
             "version": JSONValue(ControlMessage.version), "holder": JSONValue(holder),
+            "dpu": JSONValue(core.identity),
+            "process": JSONValue(ProcessFacts.identifier),
             "manager": "mlx5_0", "volatile": .bool(core.inventory.isEmbedded),
             "instance": JSONValue(core.instance),
         ]

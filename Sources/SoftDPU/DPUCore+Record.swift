@@ -11,7 +11,7 @@ extension DPUCore {
         guard let rootRecord, !isRestoring else { return }
         rootRecord.write { number in
             [
-                "instance": JSONValue(instance), "leases": JSONValue(leaseCount),
+                "dpu": JSONValue(identity), "leases": JSONValue(leaseCount),
                 "former_holders": .array(formerHolders.map { JSONValue($0) }),
                 "memory_files": .array(
                     memoryFiles.map { name, kept in
@@ -41,7 +41,7 @@ extension DPUCore {
         let start = Clock.monotonicNanoseconds()
         let files = kept.found
         isRestoring = true
-        instance = body.unsigned("instance") ?? instance
+        identity = body.unsigned("dpu") ?? identity
         leaseCount = body.unsigned("leases") ?? 0
         formerHolders = (body["former_holders"]?.array ?? []).compactMap(\.unsigned)
         for entry in body["memory_files"]?.array ?? [] {

@@ -10,8 +10,8 @@ internal import Platform
 /// them. Confined to the DPU's loop; a single thread makes every change one transaction.
 final class DPUCore {
     let inventory: Inventory
-    /// Tells this DPU from others.
-    var instance = UInt64.random(in: 1..<(1 << 53))
+    /// Tells this DPU from others, in all its lives.
+    var identity = UInt64.random(in: 1..<(1 << 53))
     let context: EventLoop.Context
     let log: Logger
     private let locks: [SharedLock]
@@ -35,6 +35,8 @@ final class DPUCore {
     private var listenerToken: UInt64 = 0
     /// What outlives this process; nil when nothing does.
     let kept: KeptFiles?
+    /// Tells this process's life from others'.
+    let instance = UInt64.random(in: 1..<(1 << 60))
     private(set) var rootRecord: KeptRecord?
     var isRestoring = false
     /// Records that could not be read, and why.

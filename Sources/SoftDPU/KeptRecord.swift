@@ -41,7 +41,8 @@ final class KeptRecord {
     /// Numbers that it names, itself included.
     var numbers: Set<UInt64> { Set(known.values.map(\.number)).union([number]) }
 
-    /// Writes the record: new descriptors go to the keeper first, useless ones are taken back after.
+    /// Writes the record: new descriptors go to the keeper first, useless ones are taken back
+    /// after.
     func write(
         _ message: (number: UInt64, byteCount: Int)? = nil,
         _ encode: ((SharedDescriptor) -> UInt64) -> JSONObject

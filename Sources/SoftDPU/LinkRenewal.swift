@@ -164,11 +164,14 @@ final class LinkRenewal: Sendable {
             body.append("vuid", .string(port.identity.vuid))
             let answer = try await link.call("open", body)
             guard let holder = state.withLock({ $0.holder }),
-                let facts = LeaseFacts(answer, holder: holder),
-                facts.functionMemory.isSameFile(as: port.functionMemory)
-            else {
+                let facts = LeaseFacts(answer, holder: holder)
+            else { throw HardwareError(ErrorNumber.invalid, "the software DPU gave no lease") }
+            guard facts.functionMemory.isSameFile(as: port.functionMemory) else {
+                _ = try await link.call("close", ["lease": JSONValue(facts.lease)])
                 throw HardwareError(
-                    ErrorNumber.invalid, "the software DPU has lost the function's memory")
+                    ErrorNumber.invalid,
+                    "the software DPU has lost the function's memory, and its host; destroy the "
+                        + "controller and create it again")
             }
             port.regained(facts, over: link)
             link.register(port, lease: facts.lease)

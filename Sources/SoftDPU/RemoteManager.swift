@@ -7,7 +7,10 @@ public import Platform
 public final class RemoteManager: EmulationManager {
     public let name: String
     public let isVolatile: Bool
-    public let instance: UInt64
+    public let dpu: UInt64
+    /// The DPU's process: which life of it, and its identifier.
+    let instance: UInt64
+    let process: Int
     private let renewal: LinkRenewal
     private let holder: UInt64
     /// The other end of the DPU's lifeline: it closes with this service.
@@ -42,6 +45,8 @@ public final class RemoteManager: EmulationManager {
         name = result.text("manager") ?? "mlx5_0"
         isVolatile = result.flag("volatile")
         instance = result.unsigned("instance") ?? 0
+        dpu = result.unsigned("dpu") ?? 0
+        process = result.int("process") ?? 0
         holder = result.unsigned("holder") ?? 0
     }
 
@@ -151,6 +156,13 @@ public final class RemoteManager: EmulationManager {
     /// Takes the card's power and gives it back: a cold boot.
     public func powerCycle() async throws(HardwareError) {
         _ = try await link.call("power_cycle", [:])
+    }
+
+    /// Has the DPU execute another program; the end of the link says that it does.
+    func upgrade(to program: String, recordVersion: UInt64) async throws(HardwareError) {
+        _ = try await link.call(
+            "upgrade",
+            ["program": .string(program), "record_version": JSONValue(recordVersion)])
     }
 
     private func ask(

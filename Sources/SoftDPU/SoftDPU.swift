@@ -74,8 +74,9 @@ public final class SoftDPU: Sendable {
 
     /// Lets go of everything without a word, as a crash does. What a keeper has stays there.
     public func abandon() {
-        loop.post { [core] _ in core.value = nil }
         loop.stop()
+        // Its thread has ended.
+        core.value = nil
     }
 
     /// Ends every link and removes the sockets. Again changes nothing.

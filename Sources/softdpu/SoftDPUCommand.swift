@@ -6,7 +6,8 @@ struct SoftDPUCommand: AsyncParsableCommand {
         commandName: "softdpu",
         abstract: "A DPU made of software: its functions outlive the services that drive them.",
         subcommands: [
-            RunCommand.self, HostCommand.self, MlxconfigCommand.self, PowerCycleCommand.self,
+            RunCommand.self, UpgradeCommand.self, HostCommand.self, MlxconfigCommand.self,
+            PowerCycleCommand.self,
             RebootCommand.self, KeeperCommand.self,
             QPStressCommand.self, DoctorCommand.self,
         ])

@@ -20,7 +20,7 @@ private final class RunningKeeper: Sendable {
     deinit { try? FileSystem.remove(path) }
 }
 
-@Suite struct `A keeper` {
+@Suite struct `Kept descriptors` {
     private func memory(_ byte: UInt8) throws -> SharedDescriptor {
         let file = try MemoryFile.create(name: "kept", byteCount: 4096)
         try file.write([byte])

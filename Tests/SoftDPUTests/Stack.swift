@@ -121,7 +121,13 @@ final class Stack: Sendable {
     static func vuid(_ index: Int) -> String { "SOFTSNAP0001VBLKS0D0F\(index)" }
 
     func ramDisk(byteCount: Int = Stack.byteCount) throws -> BlockDevice {
-        let file = try MemoryFile.create(name: "disk", byteCount: UInt64(byteCount))
+        try Self.ramDisk(
+            MemoryFile.create(name: "disk", byteCount: UInt64(byteCount)), byteCount: byteCount)
+    }
+
+    static func ramDisk(
+        _ file: borrowing FileDescriptor, byteCount: Int = Stack.byteCount
+    ) throws -> BlockDevice {
         let mapping = try Mapping(file.number, byteCount: byteCount)
         let geometry = BlockGeometry(blockByteCount: 512, blockCount: UInt64(byteCount / 512))
         return BlockDevice(name: "disk", backend: MallocBackend(mapping, geometry))
