@@ -55,7 +55,8 @@ soak: deps build-tests
 		test_handover.NVMe.test_delete_and_create
 	cd Tests/EndToEnd && SOFTSNAP_SOAK=1 python3 -m unittest -v \
 		test_card_daemon.Survival.test_killed_at_any_moment_it_comes_back_as_it_was_or_would_be \
-		test_nvme_guest.Absence.test_a_minute_without_a_service_is_no_error
+		test_nvme_guest.Absence.test_a_minute_without_a_service_is_no_error \
+		test_keeper test_keeper_guest
 
 # Only what is missing is installed, so that a prepared machine needs no network.
 deps:

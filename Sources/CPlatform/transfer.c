@@ -36,7 +36,9 @@ pid_t platform_spawn_detached(const char *path, char *const arguments[], int des
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    // Whoever reads the spawner's output does not wait for this one.
+    for (int number = 0; number < 3; number++)
+        posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_RDWR, 0);
     // A duplicate onto itself would keep its close-on-exec flag; the spawner's is never 3.
     posix_spawn_file_actions_adddup2(&actions, descriptor, 3);
     pid_t child;

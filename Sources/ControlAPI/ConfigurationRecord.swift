@@ -30,7 +30,7 @@ public actor ConfigurationRecord {
     public init(path: String) throws(SystemError) {
         try FileSystem.makeDirectory(path, mode: 0o700)
         lock = try FileLock(path: path + "/lock")
-        directory = DiskDirectory(path: path)
+        directory = DiskDirectory(path: path, byteLimit: 32 << 20)
         self.path = path
     }
 

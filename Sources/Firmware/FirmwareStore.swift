@@ -120,7 +120,8 @@ public struct FirmwareStore: Sendable {
             return try directory.contents(of: name)
         } catch {
             throw error.code == ErrorNumber.fileTooLarge
-                ? damaged("it is larger than \(DiskDirectory.byteLimit) bytes") : .system(error)
+                ? damaged("it is larger than \(DiskDirectory.usualByteLimit) bytes")
+                : .system(error)
         }
     }
 

@@ -29,16 +29,21 @@ extension StateDirectory {
 }
 
 public struct DiskDirectory: StateDirectory {
+    /// No state file of a card comes near this size.
+    public static let usualByteLimit = 1 << 20
+
     public let path: String
+    /// Larger files are refused.
+    private let byteLimit: Int
 
-    public init(path: String) { self.path = path }
-
-    /// No state file of ours comes near this size.
-    public static let byteLimit = 16 << 20
+    public init(path: String, byteLimit: Int = usualByteLimit) {
+        self.path = path
+        self.byteLimit = byteLimit
+    }
 
     public func contents(of name: String) throws(SystemError) -> [UInt8]? {
         do throws(SystemError) {
-            return try FileSystem.contents(of: "\(path)/\(name)", limit: Self.byteLimit)
+            return try FileSystem.contents(of: "\(path)/\(name)", limit: byteLimit)
         } catch {
             if error.code == ErrorNumber.noEntry { return nil }
             throw error

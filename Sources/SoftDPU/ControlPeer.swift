@@ -158,7 +158,9 @@ final class ControlPeer {
             core.replacePeer(of: before)
             holder = before
         }
-        if let lifeline = message.descriptors.first { core.watch(lifeline, of: holder) }
+        if !isOperator, core.kept != nil, let lifeline = message.descriptors.first {
+            core.watch(lifeline, of: holder)
+        }
     }
 
     private var greeting: JSONObject {

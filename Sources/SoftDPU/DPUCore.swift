@@ -275,6 +275,7 @@ final class DPUCore {
     func restart() throws(HardwareError) {
         let boot = try store.coldBoot()
         formerHolders += peers.values.map(\.holder)
+        formerHolders += emulated.values.compactMap { $0.orphan?.holder }
         for function in emulated.values { function.shutDown() }
         emulated = [:]
         leases = [:]

@@ -94,6 +94,8 @@ final class HostSocket {
         try? FileSystem.remove(path)
     }
 
+    /// Takes new connections. One that is taken just before a kill, and not yet with the keeper, is
+    /// lost: its host connects again.
     private func accept() {
         while let accepted = try? UnixSocket.accept(listener.number) {
             let socket = SharedDescriptor(accepted)

@@ -32,15 +32,17 @@ public final class SoftDPU: Sendable {
             held.append(
                 try CardPower(stateDirectory: state).take(for: inventory.runDirectory))
         }
-        let kept = try KeptState(inventory, log: log)
         do {
             loop = try EventLoop(name: "softdpu")
         } catch { throw HardwareError(error.code, "\(error)") }
         core = CoreReference()
         let store = CardStore(inventory)
         let boot: CardStore.Boot
+        let kept: KeptState?
         do throws(HardwareError) {
             boot = try store.boot()
+            // Last: what is refused above leaves no keeper behind.
+            kept = try KeptState(inventory, log: log)
         } catch {
             loop.stop()
             throw error

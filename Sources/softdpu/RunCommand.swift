@@ -18,6 +18,9 @@ struct RunCommand: AsyncParsableCommand {
             DIR/control is for services: whoever may connect there controls every function. \
             DIR/host has one socket for each function, for virtual machines: vhost-user for \
             virtio-blk, vfio-user for NVMe.
+
+            A keeper beside it holds what must not die with this process: after a kill the same \
+            command goes on where it was. softdpu upgrade puts another version in its place.
             """)
 
     @Option(name: .customLong("run"), help: "Directory of the sockets; its parent exists.")
