@@ -1,3 +1,4 @@
+internal import Bdev
 internal import Hardware
 internal import Logging
 internal import Platform
@@ -88,6 +89,22 @@ extension VirtioBlkController {
         }
     }
 
+    /// The bdev of a controller that does not serve is gone: its driver, who has another, hears
+    /// nothing of it.
+    /// - Returns: false for one that serves.
+    func releaseUnserved() async -> Bool {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        switch state {
+        case .standby: port.setObstacle("its bdev \"\(use?.device.name ?? "none")\" was deleted")
+        case .handedOver, .expired: break
+        default: return false
+        }
+        use?.close()
+        use = nil
+        return true
+    }
+
     func checkNotHandedOver() throws(ControllerError) {
         if state == .handedOver {
             throw ControllerError(
@@ -145,8 +162,15 @@ extension VirtioBlkController {
         guard (try? step(.takeOver)) != nil else { return }
         await waitForPredecessors(predecessors)
         arrival = predecessors.isEmpty ? .handover : .recovery
-        try? step(.resumed)
+        if options.bdev != nil, use == nil {
+            // Its driver would see errors. Cure: attach a bdev, then resume.
+            try? step(.suspended)
+            log.error("event=takeover_waits controller=\(options.name) missing_bdev=true")
+        } else {
+            try? step(.resumed)
+        }
         await reconcile(new)
+        if isResized { port.update(configuration: shape.configurationSpace()) }
         let time = (Clock.monotonicNanoseconds() - start) / 1000
         log.notice("event=taken_over controller=\(options.name) microseconds=\(time)")
     }

@@ -149,8 +149,10 @@ extension VirtioBlkController {
             await enterTurnstile()
             defer { turnstile.leave() }
             for queue in queues.values { await queue.setShape(shape) }
+            if state == .standby { isResized = true }
             port.update(configuration: shape.configurationSpace())
         case .removed:
+            if await releaseUnserved() { return }
             do {
                 try await detach()
             } catch {

@@ -49,6 +49,8 @@ public actor VirtioBlkController: Turnstiled {
     var listener: Task<Void, Never>?
     /// How the function came here, until its first queues are taken over.
     var arrival: PauseKind?
+    /// Whether the bdev has another size than a listener has offered.
+    var isResized = false
     /// Ends a wait for another service.
     var deadline: Task<Void, Never>?
     private var linkListener: Task<Void, Never>?

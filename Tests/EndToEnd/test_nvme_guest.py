@@ -275,5 +275,49 @@ class Absence(NVMeGuest):
         self.check(60, lambda service: service.stop(signal.SIGKILL))
 
 
+class LiveUpdate(NVMeGuest):
+    """Two services hand the function of a working guest back and forth."""
+
+    def chain_in(self, service, image):
+        service.spdk(f"bdev_aio_create {image} Malloc0 512")
+        service.snap(f"nvme_subsystem_create --nqn {NQN}")
+        service.snap(f"nvme_namespace_create -b Malloc0 -n 1 --nqn {NQN} --uuid {UUID}")
+
+    def test_a_guest_notices_nothing_of_ten_hand_overs(self):
+        dpu = self.keep(DPU(self.folder, "--nvme-pfs", "1", pfs=0))
+        image = self.folder / "disk.raw"
+        with open(image, "wb") as file:
+            file.truncate(64 << 20)
+        source, target = [self.keep(Service(self.folder, dpu=dpu, name=name))
+                          for name in ("first", "second")]
+        for service in (source, target):
+            self.chain_in(service, image)
+        create = f"nvme_controller_create --nqn {NQN} --pf_id 0 --num_queues 16 --suspended"
+        source.snap(f"{create} --ctrl N0")
+        source.snap("nvme_controller_attach_ns -c N0 -n 1")
+        source.snap("nvme_controller_resume -c N0")
+        machine = self.machine(self.nvme_socket(source))
+        machine.send(f"{FIO} {ON_DISK} --rw=randwrite --size=32M --iodepth=16 --time_based "
+                     "--runtime=30 --verify_backlog=256 >/tmp/fio.log 2>&1 || "
+                     "{ tail -20 /tmp/fio.log; dmesg | tail -20; false; }")
+        time.sleep(3)
+        for turn in range(10):
+            source.snap(f"nvme_controller_suspend -c N{turn} --admin_only")
+            target.snap(f"{create} --ctrl N{turn + 1} --live_update_listener")
+            target.snap(f"nvme_controller_attach_ns -c N{turn + 1} -n 1")
+            source.snap(f"nvme_controller_suspend -c N{turn} --live_update_notifier "
+                        "--timeout_ms 5000")
+            source.snap(f"nvme_controller_destroy -c N{turn} --force")
+            source, target = target, source
+            time.sleep(1)
+        code, output = machine.result(120)
+        self.assertEqual(code, 0, output)
+        self.no_errors(machine)
+        pauses = source.snap("softsnap_gap_histogram_get") + target.snap(
+            "softsnap_gap_histogram_get")
+        print(f"figure: upgrade.guest.gap_max {max(p['max_us'] for p in pauses) / 1000:.3f} ms")
+        self.assertEqual({p["kind"] for p in pauses}, {"handover"})
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -6,7 +6,6 @@ import Platform
 import Seeds
 import SoftDPU
 import Testing
-import VhostUser
 
 /// A virtio-blk function that goes from one service to another while its guest works.
 @Suite(.serialized) struct `Hand-over of a virtio-blk function` {
@@ -25,13 +24,6 @@ import VhostUser
         #expect(await load.advance())
         #expect(try await load.stop() == nil)
         await stack.stop()
-    }
-
-    private func listen(
-        _ service: Stack.Service, _ name: String, _ disk: BlockDevice,
-        patience: Duration = .seconds(60)
-    ) async throws -> VirtioBlkController {
-        try await service.create(name, on: Stack.vuid(0), disk, patience: patience)
     }
 
     @Test(arguments: [Guest.Options(), Guest.Options(isPacked: true)])
@@ -180,121 +172,6 @@ import VhostUser
         }
     }
 
-    // --- a host that does something in the middle (4487171) ---
-
-    private static let rings = [
-        Guest.Options(), Guest.Options(isPacked: true),
-        Guest.Options(isPacked: true, usesIndirect: true),
-    ]
-
-    /// Hands function 0 over while `disturb` runs, which begins when the source has stopped.
-    private func disturbed(
-        _ options: Guest.Options, takesBack: Bool = false,
-        _ disturb: @escaping @Sendable (Guest, String) throws -> Void
-    ) async throws {
-        let stack = try await Stack(functionCount: 1)
-        let disk = try stack.ramDisk()
-        var source = try await stack.service()
-        var old = try await source.create("c0", on: Stack.vuid(0), disk)
-        let path = old.hostSocketPath
-        let guest = try await onThread {
-            let guest = try Guest(path, options)
-            try guest.verify(rounds: 2)
-            return guest
-        }
-        for turn in 1...Effort.of(8) {
-            if turn % 2 == 0 { try await old.suspendEvents() }
-            try await old.handOver(within: .seconds(5), offeringFor: .seconds(60))
-            let host = Task { try await onThread { try disturb(guest, path) } }
-            try await Task.sleep(for: .milliseconds(turn))
-            if takesBack {
-                try await old.resume()
-            } else {
-                let next = try await stack.service()
-                let listener = try await listen(next, "c\(turn)", disk)
-                #expect(await becomes(.running, listener))
-                try await source.controllers.destroy("c\(turn - 1)")
-                (source, old) = (next, listener)
-            }
-            try await host.value
-        }
-        await stack.stop()
-    }
-
-    @Test(arguments: rings)
-    func `is stopped and started by its host meanwhile`(options: Guest.Options) async throws {
-        for takesBack in [false, true] {
-            try await disturbed(options, takesBack: takesBack) { guest, _ in
-                let base = try guest.stop()
-                try guest.start(base: base)
-                try guest.verify(rounds: 2)
-            }
-        }
-    }
-
-    @Test(arguments: rings)
-    func `is reset by its host meanwhile (4487171)`(options: Guest.Options) async throws {
-        for takesBack in [false, true] {
-            try await disturbed(options, takesBack: takesBack) { guest, _ in
-                guest.submitWrites()
-                try guest.frontEnd.setStatus(0)
-                try guest.restart()
-                try guest.verify(rounds: 2)
-            }
-        }
-    }
-
-    @Test(arguments: rings)
-    func `gets another host meanwhile`(options: Guest.Options) async throws {
-        let stack = try await Stack(functionCount: 1)
-        let disk = try stack.ramDisk()
-        let old = try await stack.service().create("a", on: Stack.vuid(0), disk)
-        let path = old.hostSocketPath
-        try await onThread {
-            let guest = try Guest(path, options)
-            try guest.verify(rounds: 2)
-            guest.submitWrites()
-        }
-        // Rebooted: the first guest is gone.
-        try await old.handOver(within: .seconds(5), offeringFor: .seconds(60))
-        let listener = try await listen(try await stack.service(), "b", disk)
-        #expect(await becomes(.running, listener))
-        try await onThread {
-            for attempt in 0..<200 {
-                do {
-                    try Guest(path, options).verify(rounds: 2)
-                    return
-                } catch is VhostUserError where attempt < 199 {
-                    Clock.sleep(nanoseconds: 5_000_000)
-                }
-            }
-        }
-        await stack.stop()
-    }
-
-    @Test(arguments: rings)
-    func `tells its host where its rings stand while nobody serves`(
-        options: Guest.Options
-    ) async throws {
-        let stack = try await Stack(functionCount: 1)
-        let disk = try stack.ramDisk()
-        let service = try await stack.service()
-        let path = try await service.create("a", on: Stack.vuid(0), disk).hostSocketPath
-        let guest = try await onThread {
-            let guest = try Guest(path, options)
-            try guest.verify(rounds: 3)
-            return guest
-        }
-        for turn in 0..<Effort.of(5) {
-            try await service.controllers.destroy("a")
-            let base = try await onThread { try guest.stop() }
-            try await onThread { try guest.start(base: base) }
-            _ = try await service.create("a", on: Stack.vuid(0), disk)
-            try await onThread { try guest.verify(rounds: turn + 1) }
-        }
-        await stack.stop()
-    }
-
     @Test func `is served on when the backend does not end in time (3817040)`() async throws {
         let stack = try await Stack(functionCount: 1)
         let backend = ErrorBackend(try stack.ramDisk())
@@ -326,6 +203,53 @@ import VhostUser
         try await old.handOver(within: .seconds(5), offeringFor: .zero)
         #expect(await becomes(.running, listener))
         try await onThread { try guest.verify(rounds: 2) }
+        await stack.stop()
+    }
+
+    @Test func `is not given to a listener whose bdev is gone`() async throws {
+        try await withLoad { stack, disk, first, load in
+            let registry = BdevRegistry()
+            let device = BlockDevice(name: "late", backend: disk.backend)
+            try registry.add(device)
+            let service = try await stack.service()
+            let listener = try await listen(service, "b", device)
+            try await registry.remove("late")
+            let old = try await first.controllers.find("a")
+            var refusal: ControllerError?
+            for _ in 0..<200 where refusal == nil {
+                do {
+                    try await Task.sleep(for: .milliseconds(5))
+                    if await listener.bdevName != nil { continue }
+                    try await old.handOver(within: .seconds(5), offeringFor: .zero)
+                } catch let error as ControllerError { refusal = error }
+            }
+            #expect(refusal?.code == ErrorNumber.again)
+            #expect(refusal?.reason.contains("its bdev \"late\" was deleted") == true)
+            #expect(await old.state == .running)
+            #expect(await load.advance())
+            // Nor served without it when the source dies.
+            try await first.kill()
+            #expect(await becomes(.suspended(eventsOnly: false), listener))
+            try await listener.attach(disk, serial: nil)
+            try await listener.resume()
+        }
+    }
+
+    @Test func `keeps its malloc bytes when its source deletes the bdev`() async throws {
+        let stack = try await Stack(functionCount: 1)
+        let (first, second) = (try await stack.service(), try await stack.service())
+        let kept = try await first.manager.memoryFile("m", byteCount: 4096).identity()
+        _ = try await second.manager.memoryFile("m", byteCount: 4096)
+        try await first.manager.deleteMemoryFile("m")
+        let third = try await stack.service(isMortal: true)
+        #expect(try await third.manager.memoryFile("m", byteCount: 4096).identity() == kept)
+        // A service that dies deletes nothing.
+        try await second.manager.deleteMemoryFile("m")
+        try await third.kill()
+        #expect(try await first.manager.memoryFile("m", byteCount: 4096).identity() == kept)
+        try await first.manager.deleteMemoryFile("m")
+        // Another size: it is another file.
+        _ = try await first.manager.memoryFile("m", byteCount: 8192)
         await stack.stop()
     }
 
@@ -370,4 +294,12 @@ func pauses(of histograms: PauseHistograms, _ kind: PauseKind) -> Int {
         #expect(report.buckets.reduce(0) { $0 + $1.count } == report.count)
     }
     return reports.reduce(0) { $0 + $1.count }
+}
+
+/// A listener for function 0.
+func listen(
+    _ service: Stack.Service, _ name: String, _ disk: BlockDevice,
+    patience: Duration = .seconds(60)
+) async throws -> VirtioBlkController {
+    try await service.create(name, on: Stack.vuid(0), disk, patience: patience)
 }
