@@ -119,6 +119,20 @@ class Death(Kept):
         self.start((MALLOC, *NVME), "--nvme-pfs", 1, "--nvme-doorbells", "mapped")
         self.under_load("--doorbells", "mapped", nvme=True)
 
+    def test_another_doorbell_mode_is_refused_and_the_host_kept(self):
+        self.start((MALLOC, *NVME), "--nvme-pfs", 1, "--nvme-doorbells", "mapped")
+        load = self.load("--seconds", 6, "--doorbells", "mapped", nvme=True)
+        time.sleep(0.5)
+        self.kill()
+        other = self.dpu("--nvme-pfs", 1)
+        other.process.wait_for("event=record_refused")
+        self.assertIn("start softdpu as before", other.process.text())
+        other.stop(signal.SIGKILL)
+        self.daemon = self.dpu(*self.arguments)
+        self.daemon.process.wait_for("event=restored functions=1 refused=0")
+        self.assertIsNone(load.poll(), "the host was cut off")
+        load.kill()
+
     def test_malloc_memory_outlives_daemon_and_service(self):
         uuid = "11111111-2222-3333-4444-555555555555"
         calls = (f"bdev_malloc_create -b B -u {uuid} 32 512", CREATE)

@@ -100,6 +100,38 @@ import VhostUser
         }
     }
 
+    @Test func `keeps a lease for a service that may still be at work`() async throws {
+        let stack = try KeptStack()
+        try stack.start()
+        let offer = VirtioOffer(
+            controller: "first", features: 1 << 32, configuration: Array(repeating: 0, count: 60),
+            queueCount: 1, queueSize: 64)
+        // One that does not come back by itself.
+        var first: RemoteManager? = try await RemoteManager(
+            try RemoteManager.connect(to: stack.controlPath)
+        ) { _ in }
+        _ = try await first?.open(vuid: Stack.vuid(0), offer: offer)
+        stack.crash()
+        try stack.start()
+        let second = try await RemoteManager(
+            try RemoteManager.connect(to: stack.controlPath)
+        ) { _ in }
+        let error = await #expect(throws: HardwareError.self) {
+            try await second.open(vuid: Stack.vuid(0), offer: offer)
+        }
+        #expect(error?.code == ErrorNumber.busy)
+        #expect(error?.reason.contains("has yet to connect again") == true)
+        // It ends, which its lifeline tells.
+        first = nil
+        var port: (any VirtioFunctionPort)?
+        for _ in 0..<200 where port == nil {
+            port = try? await second.open(vuid: Stack.vuid(0), offer: offer)
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect(port?.predecessors.count == 1)
+        stack.stop()
+    }
+
     @Test func `keeps a function whose record it cannot read`() async throws {
         try await withService { stack, controller in
             let path = controller.hostSocketPath
