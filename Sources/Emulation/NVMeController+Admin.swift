@@ -41,10 +41,7 @@ extension NVMeController {
         case .deleteSubmissionQueue(let id): await deleteSubmission(id)
         case .abort(let queue, let command):
             result = await abort(queue, command, on: admin) ? 0 : 1
-        case .useShadowDoorbells:
-            // Their values are there when a successor looks for them there.
-            await moveDoorbells()
-            storeRecord()
+        case .useShadowDoorbells(let shadow): status = await moveDoorbells(to: shadow)
         }
         await admin.complete(slot, status, result: result)
     }
@@ -116,13 +113,21 @@ extension NVMeController {
         return await queues[completion]?.abort(submission: submission, command: command) ?? false
     }
 
-    /// I/O doorbells are in host memory from now on.
-    private func moveDoorbells() async {
+    /// I/O doorbells are in host memory from now on, unless that is away just now: then their
+    /// values could not go along.
+    private func moveDoorbells(to shadow: ControllerModel.ShadowDoorbells) async -> NVMeStatus {
+        guard let memory = hostMemory?.memory, shadow.isReachable(in: memory) else {
+            return .dataTransferError
+        }
+        model.movedDoorbells(to: shadow)
         for (id, queue) in queues {
             let tails = model.submissionQueues.filter { $0.value.completionQueue == id }
                 .map { ($0.key, tail(of: $0.key)) }
             await queue.exchange(head: head(of: id), tails: tails)
         }
+        // Their values are there when a successor looks for them there.
+        storeRecord()
+        return .success
     }
 
     // --- events and records ---

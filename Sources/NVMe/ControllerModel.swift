@@ -1,4 +1,5 @@
 internal import CWire
+public import Memory
 
 /// What a controller tells its host about itself, and what it does with admin commands
 /// (Base §5): a value without queues, memory or time.
@@ -68,7 +69,7 @@ public struct ControllerModel: Sendable {
         case deleteSubmissionQueue(UInt16)
         /// Result 0 when the command was found, else 1.
         case abort(submissionQueue: UInt16, command: UInt16)
-        /// I/O doorbells are in host memory from now on.
+        /// I/O doorbells go to host memory: `movedDoorbells` when they are there.
         case useShadowDoorbells(ShadowDoorbells)
     }
 
@@ -76,6 +77,13 @@ public struct ControllerModel: Sendable {
     public struct ShadowDoorbells: Equatable, Sendable {
         public var values: UInt64
         public var eventIndexes: UInt64
+
+        /// Whether both pages are in the host's memory just now.
+        public func isReachable(in memory: HostMemory) -> Bool {
+            [values, eventIndexes].allSatisfy {
+                memory.shared(at: $0, byteCount: QueueShape.pageByteCount) != nil
+            }
+        }
     }
 
     public let configuration: Configuration
@@ -163,10 +171,12 @@ public struct ControllerModel: Sendable {
         guard pages.allSatisfy({ $0 != 0 && $0 % UInt64(QueueShape.pageByteCount) == 0 }) else {
             return refuse(admin, .invalidField)
         }
-        let shadow = ShadowDoorbells(values: command.prp1, eventIndexes: command.prp2)
-        shadowDoorbells = shadow
-        return .useShadowDoorbells(shadow)
+        return .useShadowDoorbells(
+            ShadowDoorbells(values: command.prp1, eventIndexes: command.prp2))
     }
+
+    /// I/O doorbells are in host memory from now on.
+    public mutating func movedDoorbells(to shadow: ShadowDoorbells) { shadowDoorbells = shadow }
 
     // --- queues (Base §5.4 to §5.7) ---
 

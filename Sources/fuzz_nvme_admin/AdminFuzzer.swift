@@ -221,7 +221,7 @@ final class AdminFuzzer: @unchecked Sendable {
                 world.queue.complete(slot, .abortRequested)
             }
         case .useShadowDoorbells(let shadow):
-            precondition(shadow == world.model.shadowDoorbells)
+            world.model.movedDoorbells(to: shadow)
         }
         world.queue.complete(command.slot, .success)
     }

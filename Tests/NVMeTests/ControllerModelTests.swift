@@ -286,11 +286,16 @@ import Testing
             #expect(
                 status(&model, command(opcode, prp1: values, prp2: events)) == .invalidField)
         }
-        guard case .useShadowDoorbells = model.execute(command(opcode, prp1: 4096, prp2: 8192))
+        guard
+            case .useShadowDoorbells(let shadow) = model.execute(
+                command(opcode, prp1: 4096, prp2: 8192))
         else {
             Issue.record("refused")
             return
         }
+        // Only the queues know whether their doorbells can go there.
+        #expect(model.shadowDoorbells == nil)
+        model.movedDoorbells(to: shadow)
         #expect(model.shadowDoorbells?.values == 4096)
     }
 

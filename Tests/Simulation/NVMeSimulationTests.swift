@@ -73,6 +73,12 @@ extension NVMeWorld {
         try run(seed) { $0.changesNamespaces = true }
     }
 
+    /// Doorbell Buffer Config while its pages were away: doorbells went on at zero.
+    @Test(arguments: [7_966_835_004_369_845_015, 8_045_553_967_594_226_663].map(Seed.init))
+    func `leaves doorbells where they are while their new pages are away`(seed: Seed) throws {
+        try run(seed) { $0.exchangesMemory = true }
+    }
+
     @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `goes on when host memory is taken away and comes back`(seed: Seed) throws {
         try run(seed) { $0.exchangesMemory = true }

@@ -87,7 +87,10 @@ extension NVMeWorld {
         controller.perform { [unowned self] in
             // Behind the controller's own exchange, which is queued at its next turn.
             controller.perform { [unowned self] in
-                if controller.memory?.generation == generation { driver.isSpacePartial = false }
+                // Something may have been lost again meanwhile.
+                if memoryGeneration == generation, controller.memory?.generation == generation {
+                    driver.isSpacePartial = false
+                }
                 return true
             }
             return true

@@ -33,11 +33,7 @@ extension SimulatedController {
         case .deleteSubmissionQueue(let id): deleteSubmission(id, slot, admin)
         case .abort(let queue, let command):
             finish(slot, .success, result: abort(queue, command, admin) ? 0 : 1, on: admin)
-        case .useShadowDoorbells:
-            // Their values are there when a successor looks for them there.
-            moveDoorbells()
-            storeRecord()
-            finish(slot, .success, on: admin)
+        case .useShadowDoorbells(let shadow): finish(slot, moveDoorbells(to: shadow), on: admin)
         }
     }
 
@@ -139,8 +135,10 @@ extension SimulatedController {
         return queue.queue.abort(submission: submission, command: command)
     }
 
-    /// I/O doorbells are in host memory from now on.
-    private func moveDoorbells() {
+    /// I/O doorbells are in host memory from now on, unless that is away just now.
+    private func moveDoorbells(to shadow: ControllerModel.ShadowDoorbells) -> NVMeStatus {
+        guard let memory, shadow.isReachable(in: memory) else { return .dataTransferError }
+        model.movedDoorbells(to: shadow)
         for id in queueIDs {
             guard let queue = queues[id] else { continue }
             queue.queue.exchange(head: doorbell(id, isHead: true))
@@ -151,6 +149,9 @@ extension SimulatedController {
             }
             queue.heat()
         }
+        // Their values are there when a successor looks for them there.
+        storeRecord()
+        return .success
     }
 
     /// Completes open Asynchronous Event Requests with what there is to tell.

@@ -16,7 +16,9 @@ extension SimulatedNVMeDriver {
         var isShadow: Bool { if case .shadow = kind { true } else { false } }
         /// Of its data.
         let byteCount: Int
-        let then: (nvme_cqe, NVMeStatus) -> Void
+        /// Part of host memory was not granted at some time of its life.
+        var sawPartialSpace: Bool
+        let then: (nvme_cqe, NVMeStatus, AdminRequest) -> Void
     }
 
     // --- life ---
@@ -44,6 +46,7 @@ extension SimulatedNVMeDriver {
         case .off: enable()
         case .enabling where function.registers.isReady:
             life = .settingUp
+            known = present
             setUp()
         case .shuttingDown
         where function.registers.status & Registers.shutdownComplete != 0: disable()
@@ -86,7 +89,7 @@ extension SimulatedNVMeDriver {
     func send(
         _ opcode: Int, _ kind: AdminRequest.Kind = .other, byteCount: Int = 0,
         _ change: @escaping (inout nvme_sqe) -> Void,
-        then: @escaping (nvme_cqe, NVMeStatus) -> Void
+        then: @escaping (nvme_cqe, NVMeStatus, AdminRequest) -> Void
     ) {
         guard !submissions.isEmpty else { return }
         guard room(0) > 0 else {
@@ -100,7 +103,8 @@ extension SimulatedNVMeDriver {
         sqe.command_id = commandID()
         sqe.prp1 = Layout.address(Layout.adminData)
         change(&sqe)
-        admin[sqe.command_id] = AdminRequest(kind: kind, byteCount: byteCount, then: then)
+        admin[sqe.command_id] = AdminRequest(
+            kind: kind, byteCount: byteCount, sawPartialSpace: isSpacePartial, then: then)
         put(sqe, on: 0)
         ringTail(0)
     }
@@ -111,7 +115,7 @@ extension SimulatedNVMeDriver {
         _ change: @escaping (inout nvme_sqe) -> Void,
         then: @escaping () -> Void
     ) {
-        send(opcode, kind, change) { [unowned self] _, status in
+        send(opcode, kind, change) { [unowned self] _, status, _ in
             guard status == .success else {
                 return complain("admin command \(opcode) ended with \(status.rawValue)")
             }
@@ -123,7 +127,7 @@ extension SimulatedNVMeDriver {
         guard let request = admin.removeValue(forKey: cqe.command_id) else {
             return complain("admin command \(cqe.command_id) is answered and was not asked")
         }
-        request.then(cqe, status)
+        request.then(cqe, status, request)
         if !backlog.isEmpty { backlog.removeFirst()() }
     }
 
@@ -171,14 +175,20 @@ extension SimulatedNVMeDriver {
     private func useShadow(then: @escaping () -> Void) {
         page(Layout.shadow).segment.fill(with: 0)
         page(Layout.events).segment.fill(with: 0)
-        demand(
+        send(
             NVME_ADMIN_DOORBELL_BUFFER_CONFIG, .shadow,
             {
                 $0.prp1 = Layout.address(Layout.shadow)
                 $0.prp2 = Layout.address(Layout.events)
             },
-            then: { [unowned self] in
-                hasShadow = true
+            then: { [unowned self] _, status, request in
+                // Pages that are not granted cannot be used: doorbells stay where they are.
+                let isRefused = request.sawPartialSpace && status == .dataTransferError
+                if !isRefused, status != .success {
+                    complain("doorbell buffer config ended with \(status.rawValue)")
+                }
+                hasShadow = !isRefused
+                movesLate = isRefused
                 then()
             })
     }
@@ -211,7 +221,7 @@ extension SimulatedNVMeDriver {
                 $0.cdw10 = UInt32(NVME_FEATURE_ASYNC_EVENTS)
                 $0.cdw11 = UInt32(NVME_OAES_NAMESPACE_ATTRIBUTE)
             },
-            then: { [unowned self] _, _ in askForEvent() })
+            then: { [unowned self] _, _, _ in askForEvent() })
     }
 
     private func create(_ index: Int) {
@@ -258,7 +268,7 @@ extension SimulatedNVMeDriver {
     func askForEvent() {
         send(
             NVME_ADMIN_ASYNC_EVENT_REQUEST, .event, { _ in },
-            then: { [unowned self] cqe, status in
+            then: { [unowned self] cqe, status, _ in
                 if status == .abortRequested { return askForEvent() }
                 guard status == .success, cqe.result == 0x04_00_02 else {
                     return complain("event \(cqe.result), status \(status.rawValue)")
@@ -274,10 +284,12 @@ extension SimulatedNVMeDriver {
             {
                 $0.cdw10 = UInt32(NVME_LOG_CHANGED_NAMESPACES) | 1023 << 16
             },
-            then: { [unowned self] _, status in
+            then: { [unowned self] _, status, request in
                 changesToRead = 0
+                known = present
                 let isExpected =
-                    status == .success || isSpacePartial && status == .dataTransferError
+                    status == .success
+                    || request.sawPartialSpace && status == .dataTransferError
                 if !isExpected { complain("log page: status \(status.rawValue)") }
             })
     }
@@ -286,9 +298,10 @@ extension SimulatedNVMeDriver {
         send(
             NVME_ADMIN_IDENTIFY, .other, byteCount: 4096, { $0.cdw10 = 1 },
             then: {
-                [unowned self] _, status in
+                [unowned self] _, status, request in
                 let isExpected =
-                    status == .success || isSpacePartial && status == .dataTransferError
+                    status == .success
+                    || request.sawPartialSpace && status == .dataTransferError
                 if !isExpected { complain("identify: status \(status.rawValue)") }
             })
     }
@@ -302,7 +315,7 @@ extension SimulatedNVMeDriver {
             {
                 $0.cdw10 = UInt32(key.command) << 16 | UInt32(key.queue)
             },
-            then: { [unowned self] cqe, status in
+            then: { [unowned self] cqe, status, _ in
                 if status != .success { complain("abort: status \(status.rawValue)") }
                 // Found: nothing else can come.
                 if cqe.result & 1 == 0 { running[key]?.allowed = [.abortRequested] }

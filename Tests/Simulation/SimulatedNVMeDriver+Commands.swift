@@ -209,6 +209,8 @@ extension SimulatedNVMeDriver {
             if namespace != nil { running[key]?.allowed.formUnion(Self.changing) }
             if request.first != nil { running[key]?.allowed.insert(.failedFused) }
         }
+        if namespace != nil { return }
+        for command in admin.keys { admin[command]?.sawPartialSpace = true }
     }
 
     // --- answers ---

@@ -88,6 +88,12 @@ final class SimulatedNVMeDriver {
     var isSpacePartial = false
     /// Namespaces have changed, and the driver has not read of it.
     var changesToRead = 0
+    /// Namespaces as they were when the driver last looked: blocks by identifier, attached ones.
+    var known: [UInt32: Int] = [:]
+    var present: [UInt32: Int] {
+        let attached = namespaces.filter(\.isAttached)
+        return Dictionary(uniqueKeysWithValues: attached.map { ($0.id, $0.blockCount) })
+    }
     private(set) var violations: [String] = []
     var submitted = 0
     var answered = 0
