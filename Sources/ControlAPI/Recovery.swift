@@ -115,6 +115,7 @@ public final class Recovery: Sendable {
 
     /// - Returns: why the call failed; nil when it did not.
     private func perform(_ call: RecordedCall) async -> String? {
+        CrashPoint.recoveryCall.reached()
         do throws(RPCError) {
             _ = try await registry.repeat(call.method, call.params)
             state.withLock { $0.recovered += 1 }

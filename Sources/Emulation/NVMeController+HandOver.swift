@@ -20,6 +20,7 @@ extension NVMeController {
         let start = Clock.monotonicNanoseconds()
         try await stop(within: limit, force: force)
         let drained = Clock.monotonicNanoseconds()
+        CrashPoint.handOverHalted.reached()
         let successor: String?
         var refusal: ControllerError?
         do {
@@ -32,6 +33,7 @@ extension NVMeController {
             try await goOn()
             throw refusal ?? noListener
         }
+        CrashPoint.handOverGiven.reached()
         let times = [drained - start, Clock.monotonicNanoseconds() - drained].map { $0 / 1000 }
         await endQueues()
         try step(.handedOver)
@@ -114,6 +116,7 @@ extension NVMeController {
         let start = Clock.monotonicNanoseconds()
         deadline?.cancel()
         guard (try? step(.takeOver)) != nil else { return }
+        CrashPoint.takeOverBegun.reached()
         predecessors = holders
         arrival = holders.isEmpty ? .handover : .recovery
         for entry in attached.values { await waitForPredecessors(at: entry.device) }
@@ -129,6 +132,7 @@ extension NVMeController {
                 "event=takeover_waits controller=\(options.name) missing_namespaces=\(list)")
         }
         await reconcile(new)
+        CrashPoint.takeOverDone.reached()
         let time = (Clock.monotonicNanoseconds() - start) / 1000
         log.notice("event=taken_over controller=\(options.name) microseconds=\(time)")
     }

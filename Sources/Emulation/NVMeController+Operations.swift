@@ -25,6 +25,7 @@ extension NVMeController {
         try checkNotHandedOver()
         try step(.suspend)
         try await stop(within: limit, force: force)
+        CrashPoint.suspendDrained.reached()
         try step(.suspended)
     }
 
@@ -67,6 +68,7 @@ extension NVMeController {
                 "controller \"\(options.name)\" is \(state.situation), not suspended")
         }
         try step(.resume)
+        CrashPoint.resumeBegun.reached()
         await resumeQueues()
         await admin?.resume()
         try step(.resumed)

@@ -202,7 +202,9 @@ public actor NVMeController: Turnstiled {
                     + "\(limit); it goes on serving")
         }
         await endQueues()
+        CrashPoint.destroyDrained.reached()
         await port.close(releasesVectors: releasesVectors)
+        CrashPoint.destroyReleased.reached()
         try finishClose()
     }
 

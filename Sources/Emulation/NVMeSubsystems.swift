@@ -260,6 +260,7 @@ public actor NVMeSubsystems {
         do {
             port = try await manager.open(vuid: options.vuid, offer: options.offer)
         } catch { throw ControllerError(error) }
+        CrashPoint.createLeaseHeld.reached()
         let id = nextControllerID[options.nqn, default: 1]
         nextControllerID[options.nqn] = id &+ 1
         do throws(ControllerError) {
@@ -267,6 +268,7 @@ public actor NVMeSubsystems {
                 options: options, subsystem: subsystem, controllerID: id, port: port,
                 group: group, memoryMap: memoryMap, pauses: pauses, log: log)
             try await controller.start()
+            CrashPoint.createDone.reached()
             return controller
         } catch {
             await port.close(releasesVectors: false)

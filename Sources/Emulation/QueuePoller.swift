@@ -85,6 +85,7 @@ final class CallLine: InterruptLine {
 
     func raise() -> Bool {
         guard let descriptor else { return true }
+        defer { CrashPoint.interruptRaised.reached() }
         return gate.raise(descriptor.number)
     }
 

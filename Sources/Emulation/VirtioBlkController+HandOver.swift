@@ -25,6 +25,7 @@ extension VirtioBlkController {
         let start = Clock.monotonicNanoseconds()
         try await stop(within: limit)
         let drained = Clock.monotonicNanoseconds()
+        CrashPoint.handOverHalted.reached()
         let successor: String?
         do {
             successor = try await port.handOver(offering: true)
@@ -34,6 +35,7 @@ extension VirtioBlkController {
             if let latest, state != .suspended(eventsOnly: false) { await startQueues(latest) }
             throw ControllerError(error)
         }
+        CrashPoint.handOverGiven.reached()
         let times = [drained - start, Clock.monotonicNanoseconds() - drained].map { $0 / 1000 }
         log.notice("event=stopped controller=\(options.name) microseconds=\(times)")
         _ = await endQueues(Array(queues.values))
@@ -160,6 +162,7 @@ extension VirtioBlkController {
         let start = Clock.monotonicNanoseconds()
         deadline?.cancel()
         guard (try? step(.takeOver)) != nil else { return }
+        CrashPoint.takeOverBegun.reached()
         await waitForPredecessors(predecessors)
         arrival = predecessors.isEmpty ? .handover : .recovery
         if options.bdev != nil, use == nil {
@@ -170,6 +173,7 @@ extension VirtioBlkController {
             try? step(.resumed)
         }
         await reconcile(new)
+        CrashPoint.takeOverDone.reached()
         if isResized { port.update(configuration: shape.configurationSpace()) }
         let time = (Clock.monotonicNanoseconds() - start) / 1000
         log.notice("event=taken_over controller=\(options.name) microseconds=\(time)")

@@ -26,6 +26,7 @@ extension VirtioBlkController {
         defer { turnstile.leave() }
         try step(.suspend)
         try await stop(within: limit)
+        CrashPoint.suspendDrained.reached()
         try step(.suspended)
     }
 
@@ -60,6 +61,7 @@ extension VirtioBlkController {
                 "controller \"\(options.name)\" is \(state.situation), not suspended")
         }
         try step(.resume)
+        CrashPoint.resumeBegun.reached()
         await resumeQueues()
         try step(.resumed)
         if let latest, !isDetached { await reconcile(latest) }

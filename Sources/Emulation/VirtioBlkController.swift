@@ -172,7 +172,9 @@ public actor VirtioBlkController: Turnstiled {
         }
         let bases = await endQueues(Array(queues.values))
         if let latest { port.acknowledge(generation: latest.generation, bases: bases) }
+        CrashPoint.destroyDrained.reached()
         await port.close(releasesVectors: releasesVectors)
+        CrashPoint.destroyReleased.reached()
         try finishClose()
     }
 

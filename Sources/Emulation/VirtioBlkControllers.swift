@@ -78,11 +78,13 @@ public actor VirtioBlkControllers {
         do {
             port = try await manager.open(vuid: options.vuid, offer: offer)
         } catch { throw ControllerError(error) }
+        CrashPoint.createLeaseHeld.reached()
         do {
             let controller = try VirtioBlkController(
                 options: options, port: port, group: group, memoryMap: memoryMap, pauses: pauses,
                 log: log)
             try await controller.start(device)
+            CrashPoint.createDone.reached()
             return controller
         } catch {
             await port.close(releasesVectors: false)

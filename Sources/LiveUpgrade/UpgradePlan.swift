@@ -115,7 +115,9 @@ public struct UpgradePlan: Sendable, Equatable {
                 continue
             }
             try Self.checkName(controller, destination)
-            if let other, other.part == "expired" { leftovers.append(other) }
+            if let other, other.part == "expired" || other.state == "STOPPED" {
+                leftovers.append(other)
+            }
             let isSuspended = controller.state == "SUSPENDED" && controller.part == nil
             moves.append(
                 Move(

@@ -2,6 +2,7 @@ internal import Bdev
 internal import Bounded
 internal import CWire
 internal import Memory
+internal import Platform
 
 /// From a command on its ring to a request.
 extension IOQueue {
@@ -52,6 +53,7 @@ extension IOQueue {
         journal.began(
             number, command.line, sequence: submissions[index].consumed,
             submission: submissions[index].id)
+        CrashPoint.journalBegan.reached()
         submissions[index].advance()
         slots[Int(number)] = Slot(
             submission: UInt16(truncatingIfNeeded: index), command: command.id, place: Self.noPlace)

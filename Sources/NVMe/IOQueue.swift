@@ -210,11 +210,14 @@ public struct IOQueue: ~Copyable {
             // What is answered must not be taken again after a crash.
             if !submissions[index].isCommitted { submissions[index].commit() }
             journal.ending(number, at: completion.tail, phase: completion.phase)
+            CrashPoint.journalEnding.reached()
             completion.post(
                 result: 0, head: submissions[index].head, submission: submissions[index].id,
                 command: slot.command, status: status)
+            CrashPoint.completionPosted.reached()
             journal.moved(tail: completion.tail, phase: completion.phase)
             journal.ended(number)
+            CrashPoint.journalEnded.reached()
         }
         if status != .success { turn.errors &+= 1 }
         if slot.longRun != SegmentRoom.noLongRun { room.giveBackLong(slot.longRun) }

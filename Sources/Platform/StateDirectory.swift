@@ -23,6 +23,7 @@ extension StateDirectory {
     ) throws(SystemError) {
         try write(bytes, to: temporary)
         try sync(temporary)
+        CrashPoint.recordWritten.reached()
         try rename(temporary, to: name)
         try syncEntries()
     }

@@ -67,7 +67,9 @@ struct ReactorLoop: ~Copyable {
             switch ready[index] {
             case WakeToken.bell: continue
             case WakeToken.device: context.pollers.wakeWaiting(now: now)
-            case let poller: context.pollers.wake(UInt32(poller), now: now)
+            case let poller:
+                CrashPoint.kickTaken.reached()
+                context.pollers.wake(UInt32(poller), now: now)
             }
         }
     }

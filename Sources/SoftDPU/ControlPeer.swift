@@ -18,6 +18,10 @@ final class ControlPeer {
     unowned let core: DPUCore
     /// Whether it is an operator's command and no service.
     private(set) var isOperator = false
+    /// What it calls itself, the same in all its lives; nil when it has no name.
+    private(set) var service: String?
+    /// Names it among the users of memory files.
+    var claimant: String { service ?? "holder \(holder)" }
     /// Queue pairs that it wants before its first lease, and has from then on.
     private var need: QueuePairNeed?
     private var reservation: DPUCore.Reservation?
@@ -143,6 +147,7 @@ final class ControlPeer {
     private func hello(_ message: ControlMessage) throws(HardwareError) {
         let body = message.body
         isOperator = body.flag("operator")
+        service = body.text("service")
         if let device = body.text("rdma_device"), let count = body.int("queue_pairs") {
             need = QueuePairNeed(device: device, count: count)
         }

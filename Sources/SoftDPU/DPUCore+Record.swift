@@ -17,7 +17,7 @@ extension DPUCore {
                     memoryFiles.map { name, kept in
                         [
                             "name": .string(name), "file": JSONValue(number(kept.file)),
-                            "users": .array(kept.users.map { JSONValue($0) }),
+                            "users": .array(kept.users.sorted().map { .string($0) }),
                         ]
                     }),
                 "services": .array(
@@ -47,7 +47,7 @@ extension DPUCore {
         for entry in body["memory_files"]?.array ?? [] {
             guard let name = entry.text("name"), let file = RecordCoding.file(entry["file"], files)
             else { continue }
-            let users = (entry["users"]?.array ?? []).compactMap(\.unsigned)
+            let users = (entry["users"]?.array ?? []).compactMap(\.string)
             memoryFiles[name] = MemoryKeep(file: file, users: Set(users))
         }
         for entry in body["functions"]?.array ?? [] {

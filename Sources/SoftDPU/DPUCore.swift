@@ -109,7 +109,9 @@ final class DPUCore {
         unwatch(peer.holder)
         commit()
         log.notice("event=service_gone holder=\(peer.holder) reason=\"\(reason)\"")
-        for name in memoryFiles.keys { memoryFiles[name]?.users.remove(peer.holder) }
+        if peer.service == nil {
+            for name in memoryFiles.keys { memoryFiles[name]?.users.remove(peer.claimant) }
+        }
         for function in emulated.values {
             if function.standby?.peer === peer { function.dropStandby() }
             if function.lease?.peer === peer { function.abandon() }
@@ -308,10 +310,11 @@ final class DPUCore {
 
     // --- memory that outlives services ---
 
-    /// A memory file, and the services that use it under its name.
+    /// A memory file, and the services that use it under its name. One with a name of its own is
+    /// still a user when it has died: it may come back for its bytes.
     struct MemoryKeep {
         let file: SharedDescriptor
-        var users: Set<UInt64>
+        var users: Set<String>
     }
 
     func memoryFile(
@@ -324,12 +327,13 @@ final class DPUCore {
                     "memory \(name) is kept with \(kept.file.sharedMemoryByteCount ?? 0) bytes, "
                         + "not \(byteCount); delete the bdev that made it first")
             }
-            memoryFiles[name]?.users.insert(peer.holder)
+            memoryFiles[name]?.users.insert(peer.claimant)
+            commit()
             return kept.file
         }
         do {
             let file = SharedDescriptor(try MemoryFile.create(name: name, byteCount: byteCount))
-            memoryFiles[name] = MemoryKeep(file: file, users: [peer.holder])
+            memoryFiles[name] = MemoryKeep(file: file, users: [peer.claimant])
             commit()
             return file
         } catch { throw HardwareError(error.code, "memory \(name): \(error)") }
@@ -338,7 +342,7 @@ final class DPUCore {
     /// Gives a memory file up for `peer`. It ends with its last user: one of two services deletes
     /// its bdev after a hand-over, and the other goes on with the bytes.
     func deleteMemoryFile(_ name: String, for peer: ControlPeer) {
-        memoryFiles[name]?.users.remove(peer.holder)
+        memoryFiles[name]?.users.remove(peer.claimant)
         if memoryFiles[name]?.users.isEmpty == true { memoryFiles[name] = nil }
         commit()
     }

@@ -114,6 +114,7 @@ final class EmulatedFunction {
     func begin(_ new: Lease) {
         lease = new
         lastLease = new.number
+        CrashPoint.leaseBegun.reached()
         core.log.notice("event=lease_opened function=\(vuid) controller=\(new.controller)")
     }
 
@@ -165,6 +166,7 @@ final class EmulatedFunction {
         settleWaiters()
         face?.leaseEnded()
         commit()
+        CrashPoint.leaseEnded.reached()
     }
 
     // --- between host and service ---

@@ -19,12 +19,14 @@ public final class RemoteManager: EmulationManager {
     /// Greets the DPU at the other end of `socket`.
     /// - Parameters:
     ///   - isOperator: a command of the operator, which a power cycle does not cut off.
+    ///   - service: a name that it has in all its lives; memory files wait for it.
     ///   - queuePairs: what it takes at its first lease, and keeps.
     ///   - path: where to connect again when the link has ended, for ever; without it the leases
     ///     end with the link.
     ///   - onEnd: called whenever a link is over, with the reason.
     public init(
-        _ socket: SharedDescriptor, isOperator: Bool = false, queuePairs: QueuePairNeed? = nil,
+        _ socket: SharedDescriptor, isOperator: Bool = false, service: String? = nil,
+        queuePairs: QueuePairNeed? = nil,
         reconnectingTo path: String? = nil,
         log: Logger? = nil, onEnd: @escaping @Sendable (String) -> Void
     ) async throws(HardwareError) {
@@ -35,6 +37,7 @@ public final class RemoteManager: EmulationManager {
         var hello: JSONObject = [
             "version": JSONValue(ControlMessage.version), "operator": .bool(isOperator),
         ]
+        if let service { hello.append("service", .string(service)) }
         if let queuePairs {
             hello.append("rdma_device", .string(queuePairs.device))
             hello.append("queue_pairs", JSONValue(queuePairs.count))

@@ -1,6 +1,7 @@
 internal import Bounded
 internal import CWire
 internal import Memory
+internal import Platform
 
 /// What a successor must know of the requests under way: the in-flight area of one split queue, in
 /// the layout of QEMU's vhost-user.rst ("Inflight I/O tracking"). It lies in function memory, or in
@@ -99,6 +100,7 @@ struct InflightLog: ~Copyable {
         counter &+= 1
         // Pairs with `outstanding` of a successor: the counter is there when the mark is.
         area.storeRelease8(1, at: entry)
+        CrashPoint.journalBegan.reached()
     }
 
     /// A chain is about to be used; the used index has not moved yet.
@@ -107,13 +109,16 @@ struct InflightLog: ~Copyable {
         lastBatchHead = head
         area.storeRelease16(head, at: Layout.lastBatchHead)
         batch.append(head)
+        CrashPoint.journalEnding.reached()
     }
 
     /// The used index has moved to `usedIndex`: the batch is the driver's now.
     mutating func ended(usedIndex: UInt16) {
+        CrashPoint.completionPosted.reached()
         for index in 0..<batch.count { area.storeRelease8(0, at: offset(Int(batch[index]))) }
         // Pairs with `settleLastBatch`: marks are cleared before the index says so.
         area.storeRelease16(usedIndex, at: Layout.usedIndex)
         batch.removeAll()
+        CrashPoint.journalEnded.reached()
     }
 }

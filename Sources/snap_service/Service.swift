@@ -61,7 +61,8 @@ final class Service: ServiceFacts {
         }
         let need = QueuePairNeed(device: options.rdmaDevice, count: options.cores.count)
         let manager = try await RemoteManager(
-            socket, queuePairs: need, reconnectingTo: options.dpuSocketPath, log: log
+            socket, service: options.rpcSocketPath, queuePairs: need,
+            reconnectingTo: options.dpuSocketPath, log: log
         ) { reason in
             log.error("event=dpu_link_ended reason=\"\(reason)\"")
         }

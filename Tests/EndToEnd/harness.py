@@ -77,7 +77,8 @@ class Service:
     """snap_service with its sockets in `folder`. `state` is the directory of its record: none
     unless told, for tests that make their configuration themselves."""
 
-    def __init__(self, folder, *arguments, name="snap", dpu=None, pfs=1, wait=True, state=""):
+    def __init__(self, folder, *arguments, name="snap", dpu=None, pfs=1, wait=True, state="",
+                 environment=None):
         self.folder = Path(folder)
         self.rpc = self.folder / f"{name}.sock"
         self.log = self.folder / f"{name}.log"
@@ -93,7 +94,7 @@ class Service:
                 options += ["--nvme-pfs", 0]
             self.host = Path(f"{self.rpc}.run") / "host"
         seen = self.log.stat().st_size if self.log.exists() else 0
-        self.process = Process("snap_service", options, self.log)
+        self.process = Process("snap_service", options, self.log, environment)
         if wait:
             end = time.monotonic() + 20
             while "event=ready" not in self.process.text()[seen:]:
@@ -133,7 +134,7 @@ class DPU:
 
     count = 0
 
-    def __init__(self, folder, *arguments, pfs=1):
+    def __init__(self, folder, *arguments, pfs=1, environment=None):
         DPU.count += 1
         self.run = Path(folder) / "dpu"
         self.control = self.run / "control" / "dpu.sock"
@@ -142,7 +143,7 @@ class DPU:
         self.process = Process(
             "softdpu",
             ["run", "--run", self.run, "--state", self.state, "--virtio-blk-pfs", pfs, *arguments],
-            Path(folder) / f"dpu{DPU.count}.log")
+            Path(folder) / f"dpu{DPU.count}.log", environment)
         self.process.wait_for("event=ready")
 
     def stop(self, number=signal.SIGTERM):

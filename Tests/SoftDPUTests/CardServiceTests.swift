@@ -43,6 +43,27 @@ private func expectRefusal(
         }
     }
 
+    /// A destination that gave up deleted the bytes of a source that had died meanwhile.
+    @Test(.timeLimit(.minutes(10)))
+    func `keeps the memory of a service that died, whoever else deletes it`() async throws {
+        let stack = try await Stack(functionCount: 1)
+        func service(_ name: String) async throws -> (RemoteManager, SharedDescriptor) {
+            let socket = try stack.dpu.connect()
+            return (try await RemoteManager(socket, service: name) { _ in }, socket)
+        }
+        let (old, socket) = try await service("old")
+        let bytes = try await old.memoryFile("M", byteCount: 4096).identity()
+        UnixSocket.shutDown(socket.number)
+        let (new, _) = try await service("new")
+        #expect(try await new.memoryFile("M", byteCount: 4096).identity() == bytes)
+        try await new.deleteMemoryFile("M")
+        let (again, _) = try await service("old")
+        #expect(try await again.memoryFile("M", byteCount: 4096).identity() == bytes)
+        try await again.deleteMemoryFile("M")
+        #expect(try await again.memoryFile("M", byteCount: 4096).identity() != bytes)
+        await stack.stop()
+    }
+
     private let pf = Stack.vuid(0)
     private var vf: String { pf + "VF1" }
 
