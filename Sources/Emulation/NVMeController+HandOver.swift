@@ -28,6 +28,13 @@ extension NVMeController {
         } catch {
             successor = nil
             refusal = ControllerError(error)
+            if error.code == ErrorNumber.noDevice {
+                // Nobody knows who has the lease until the hardware is there again.
+                isDetached = true
+                await endQueues()
+                try step(.abandonSuspend)
+                throw refusal ?? noListener
+            }
         }
         guard let successor else {
             try await goOn()
@@ -111,7 +118,7 @@ extension NVMeController {
     func standBy(_ new: NVMeFunctionState) async {
         guard case .serving(let holders) = new.standing else {
             if hostMemory?.generation != new.memoryGeneration { prepareMemory(new) }
-            return reportReadiness()
+            return await reportReadiness()
         }
         let start = Clock.monotonicNanoseconds()
         deadline?.cancel()
@@ -138,10 +145,10 @@ extension NVMeController {
     }
 
     /// Lets the source know whether its driver would miss a namespace.
-    func reportReadiness() {
+    func reportReadiness() async {
         guard state == .standby, let latest else { return }
         let missing = missingNamespaces(latest).map(String.init).joined(separator: ", ")
-        port.setObstacle(
+        await port.setObstacle(
             missing.isEmpty ? nil : "namespaces \(missing) are not attached to it")
     }
 

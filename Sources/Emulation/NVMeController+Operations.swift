@@ -157,7 +157,7 @@ extension NVMeController {
     /// A controller that has yet to take up its running driver tells it nothing: what it attaches
     /// is what the driver knows.
     private func tell(_ id: UInt32) async {
-        guard admin != nil else { return reportReadiness() }
+        guard admin != nil else { return await reportReadiness() }
         model.namespaceChanged(id)
         storeRecord()
         await deliverEvents()

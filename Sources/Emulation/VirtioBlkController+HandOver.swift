@@ -32,7 +32,12 @@ extension VirtioBlkController {
         } catch {
             _ = await endQueues(Array(queues.values))
             try step(.abandonSuspend)
-            if let latest, state != .suspended(eventsOnly: false) { await startQueues(latest) }
+            if error.code == ErrorNumber.noDevice {
+                // Nobody knows who has the lease until the hardware is there again.
+                isDetached = true
+            } else if let latest, state != .suspended(eventsOnly: false) {
+                await startQueues(latest)
+            }
             throw ControllerError(error)
         }
         CrashPoint.handOverGiven.reached()
@@ -98,7 +103,8 @@ extension VirtioBlkController {
         await enterTurnstile()
         defer { turnstile.leave() }
         switch state {
-        case .standby: port.setObstacle("its bdev \"\(use?.device.name ?? "none")\" was deleted")
+        case .standby:
+            await port.setObstacle("its bdev \"\(use?.device.name ?? "none")\" was deleted")
         case .handedOver, .expired: break
         default: return false
         }

@@ -37,8 +37,8 @@ public protocol FunctionPort: Sendable {
     /// - Returns: the controller that has taken it already; nil when this lease still serves.
     func withdrawOffer() async throws(HardwareError) -> String?
     /// Says why a standby lease cannot take the function yet; nil when it can. Until then the
-    /// holder's hand-over is refused with this reason.
-    func setObstacle(_ reason: String?)
+    /// holder's hand-over is refused with this reason. Returns when the hardware knows.
+    func setObstacle(_ reason: String?) async
     /// Ends the wait of a standby lease.
     /// - Returns: false when it serves already.
     func stopStandingBy() async throws(HardwareError) -> Bool

@@ -110,21 +110,11 @@ struct Mover {
 
     private func recreate(_ controller: ControllerPicture) async throws(UpgradeError) {
         let isSuspended = controller.state == "SUSPENDED"
-        if controller.family == .nvme, !isSuspended {
-            var params = name(controller)
-            params.append("timeout_ms", JSONValue(timeoutMilliseconds))
-            _ = try await source.call(controller.method("suspend"), params)
-        }
+        // A destroy drains too. A suspension of ours could not be told from the operator's by a
+        // later run, if the source died just then.
         var params = name(controller)
         params.append("force", true)
-        do throws(UpgradeError) {
-            _ = try await source.call(controller.method("destroy"), params)
-        } catch {
-            if !isSuspended {
-                _ = try? await source.call(controller.method("resume"), name(controller))
-            }
-            throw error
-        }
+        _ = try await source.call(controller.method("destroy"), params)
         do throws(UpgradeError) {
             try await build(controller, at: destination, suspended: isSuspended)
         } catch {

@@ -110,7 +110,9 @@ public struct UpgradePlan: Sendable, Equatable {
         }
         for controller in ordered + orphans {
             let other = destination.controller(on: controller.vuid)
-            if !controller.hasLease {
+            // There is one owner: what serves there does not serve here, whatever it is called.
+            let isThere = other.map { $0.hasLease && $0.state == "STARTED" } ?? false
+            if !controller.hasLease || isThere {
                 moved.append(controller.vuid)
                 continue
             }

@@ -13,6 +13,10 @@ extension ControlPeer {
             return [:]
         }
         if call == "stand_down" { return standDown(number) }
+        if call == "obstacle" {
+            core.function(lease: number, of: self)?.setObstacle(body.text("reason"), of: number)
+            return [:]
+        }
         guard let function = core.function(lease: number, of: self),
             function.lease?.number == number
         else {

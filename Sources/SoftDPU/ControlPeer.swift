@@ -130,7 +130,7 @@ final class ControlPeer {
             return ([:], [])
         case "list": return (list(from: body.int("from") ?? 0), [])
         case "open": return try open(body)
-        case "close", "listener", "hand_over", "withdraw", "stand_down":
+        case "close", "listener", "hand_over", "withdraw", "stand_down", "obstacle":
             return (try lease(call, body), [])
         case "memory_file":
             guard let name = body.text("name"), let bytes = body.unsigned("bytes") else {

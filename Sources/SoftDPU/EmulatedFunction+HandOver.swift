@@ -70,6 +70,11 @@ extension EmulatedFunction {
         return standby.offer.controller
     }
 
+    /// Why the lease that stands by cannot serve yet; nil when it can.
+    func setObstacle(_ reason: String?, of number: UInt64) {
+        if standby?.number == number { standby?.obstacle = reason }
+    }
+
     /// The serving lease is not on offer any more.
     func withdrawOffer() { isOffered = false }
 

@@ -197,11 +197,8 @@ final class EmulatedFunction {
         return try body()
     }
 
-    /// A service's message about its lease. One that stands by can say whether it is ready.
+    /// A service's message about its lease. One that stands by has nothing to say.
     func take(_ notice: String, _ body: JSONValue) {
-        if let number = standby?.number, body.unsigned("lease") == number, notice == "obstacle" {
-            standby?.obstacle = body.text("reason")
-        }
         guard let lease, body.unsigned("lease") == lease.number else { return }
         guard notice == "acknowledge" else {
             face?.take(notice, body)

@@ -7,6 +7,8 @@ internal import Synchronization
 /// Keeps a service's link to its software DPU: when one ends, connects again for ever, and takes up
 /// the leases that the service had.
 final class LinkRenewal: Sendable {
+    /// How long a refused lease is asked for again.
+    private static let refusalLimit = Duration.seconds(2)
     /// Between two attempts: grows from the first to the last.
     private static let pauses = (first: Duration.milliseconds(10), last: Duration.seconds(1))
 
@@ -137,7 +139,10 @@ final class LinkRenewal: Sendable {
             let (link, _) = try await greet(over: try RemoteManager.connect(to: path))
             made = link
             let ports = state.withLock { $0.ports.filter { !$0.attachment.isEnded } }
-            for port in ports { try await reopen(port, over: link) }
+            var refused: [any RemotePort] = []
+            for port in ports where try await reopen(port, over: link) != nil {
+                refused.append(port)
+            }
             _ = try await link.call("settled")
             let isThere = state.withLock { state in
                 if state.hasEnded { return false }
@@ -146,6 +151,7 @@ final class LinkRenewal: Sendable {
                 return true
             }
             guard isThere else { return false }
+            if !refused.isEmpty { Task { await Self.insist(refused, self, over: link) } }
             let time = (Clock.monotonicNanoseconds() - start) / 1000
             log?.notice("event=dpu_link_renewed leases=\(ports.count) us=\(time)")
             return true
@@ -155,10 +161,43 @@ final class LinkRenewal: Sendable {
         }
     }
 
-    /// Takes up a lease. A refusal ends the port, the end of the link this attempt.
+    /// Takes up what was refused as soon as it can be had: a VF waits for its PF, which may be
+    /// another service's and not there yet. What is refused for too long is lost.
+    private static func insist(
+        _ ports: [any RemotePort], _ renewal: LinkRenewal, over link: ControlLink
+    ) async {
+        let end = ContinuousClock.now + refusalLimit
+        var left = ports
+        while true {
+            var refused: [(port: any RemotePort, reason: String)] = []
+            for port in left where !port.attachment.isEnded {
+                do throws(HardwareError) {
+                    if let reason = try await renewal.reopen(port, over: link) {
+                        refused.append((port, reason))
+                    }
+                } catch {
+                    // The next link tries all of them again.
+                    return
+                }
+            }
+            if refused.isEmpty { return }
+            if ContinuousClock.now > end {
+                for (port, reason) in refused {
+                    port.attachment.refused(reason)
+                    port.end(successor: nil)
+                }
+                return
+            }
+            left = refused.map(\.port)
+            try? await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// Takes up a lease. The end of the link ends the attempt.
+    /// - Returns: why it was refused; nil when it was not.
     private func reopen(
         _ port: any RemotePort, over link: ControlLink
-    ) async throws(HardwareError) {
+    ) async throws(HardwareError) -> String? {
         do throws(HardwareError) {
             var body = port.attachment.offer
             body.append("vuid", .string(port.identity.vuid))
@@ -175,10 +214,10 @@ final class LinkRenewal: Sendable {
             }
             port.regained(facts, over: link)
             link.register(port, lease: facts.lease)
+            return nil
         } catch {
             if error == ControlLink.gone { throw error }
-            port.attachment.refused(error.reason)
-            port.end(successor: nil)
+            return error.reason
         }
     }
 }

@@ -70,8 +70,8 @@ extension RemotePort {
         return answer.body["result"]?.text("to")
     }
 
-    func setObstacle(_ reason: String?) {
-        link.notify(
+    func setObstacle(_ reason: String?) async {
+        _ = try? await link.call(
             "obstacle",
             ["lease": JSONValue(lease), "reason": reason.map { .string($0) } ?? .null])
     }

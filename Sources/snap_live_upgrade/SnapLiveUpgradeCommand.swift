@@ -35,7 +35,10 @@ struct SnapLiveUpgradeCommand: AsyncParsableCommand {
     @Flag(help: "Also move bdevs whose contents stay behind (null).")
     var allowVolatile = false
 
-    @Flag(help: "Destroy and create controllers instead of handing them over.")
+    @Flag(
+        help: ArgumentHelp(
+            "Destroy and create controllers instead of handing them over. A run that is killed"
+                + " between the two leaves its function for you to create."))
     var recreate = false
 
     @Option(name: .customLong("timeout-ms"), help: "Time for the storage to end what is under way.")

@@ -84,7 +84,7 @@ extension TestLease {
     func listener() async throws(HardwareError) -> String? { successor }
     func handOver(offering: Bool) async throws(HardwareError) -> String? { successor }
     func withdrawOffer() async throws(HardwareError) -> String? { nil }
-    func setObstacle(_ reason: String?) {}
+    func setObstacle(_ reason: String?) async {}
     func stopStandingBy() async throws(HardwareError) -> Bool { true }
 
     func close(releasesVectors: Bool) async {

@@ -100,7 +100,7 @@ class FaultMatrix(LiveUpgrade):
         self.addCleanup(old.end)
         self.addCleanup(new.end)
         self.insist(lambda: self.furnish_again(old))
-        loads = self.insist(lambda: self.loads(old.service, 9))
+        loads = self.insist(lambda: self.loads(old.service, 7))
         if way == "recover":
             # Its next life dies while it comes back.
             old.end()
