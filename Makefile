@@ -48,7 +48,7 @@ soak: deps build-tests
 	SOFTSNAP_SOAK=1 swift test --skip-build --filter SoakTests
 	swift build -c release
 	cd Tests/EndToEnd && SOFTSNAP_SOAK=1 SOFTSNAP_BIN=$$(swift build -c release --show-bin-path) \
-		python3 -m unittest -v \
+		python3 -m unittest -v test_recovery test_live_upgrade \
 		test_handover.VirtioBlk.test_listener_and_notifier \
 		test_handover.VirtioBlk.test_delete_and_create \
 		test_handover.NVMe.test_listener_and_notifier \

@@ -241,24 +241,25 @@ enum SchemaText {
         irks","type":"u32","default":0},{"name":"snapshot","type":"str"}]},{"name":"nvme_contr\#
         oller_destroy","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":tr\#
         ue},{"name":"release_msix","type":"bool","default":false},{"name":"force","type":"bool\#
-        ","default":false}]},{"name":"nvme_controller_suspend","mask":"runtime","params":[{"na\#
-        me":"ctrl_id","type":"str","required":true},{"name":"timeout_ms","type":"u32"},{"name"\#
-        :"force","type":"bool","default":false},{"name":"admin_only","type":"bool","default":f\#
-        alse},{"name":"live_update_notifier","type":"bool","default":false}]},{"name":"nvme_co\#
-        ntroller_resume","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":\#
-        true},{"name":"live_update","type":"bool","default":false}]},{"name":"nvme_controller_\#
-        attach_ns","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},\#
-        {"name":"nsid","type":"u32","required":true}]},{"name":"nvme_controller_detach_ns","ma\#
-        sk":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"nsid"\#
-        ,"type":"u32","required":true}]},{"name":"nvme_controller_list","mask":"runtime","para\#
-        ms":[{"name":"ctrl_id","type":"str"},{"name":"nqn","type":"str"}]},{"name":"nvme_contr\#
-        oller_modify","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":tru\#
-        e},{"name":"num_queues","type":"u32","min":1,"max":65535},{"name":"num_msix","type":"u\#
-        32","min":2}]},{"name":"nvme_controller_snapshot_get","mask":"runtime","params":[{"nam\#
-        e":"ctrl_id","type":"str","required":true},{"name":"filename","type":"str","required":\#
-        true}]},{"name":"nvme_controller_dbg_io_stats_get","mask":"runtime","params":[{"name":\#
-        "ctrl_id","type":"str"}]},{"name":"nvme_controller_dbg_debug_stats_get","mask":"runtim\#
-        e","params":[{"name":"ctrl_id","type":"str"}]}]}
+        ","default":false},{"name":"if_listener","type":"bool","default":false}]},{"name":"nvm\#
+        e_controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":"str","requi\#
+        red":true},{"name":"timeout_ms","type":"u32"},{"name":"force","type":"bool","default":\#
+        false},{"name":"admin_only","type":"bool","default":false},{"name":"live_update_notifi\#
+        er","type":"bool","default":false}]},{"name":"nvme_controller_resume","mask":"runtime"\#
+        ,"params":[{"name":"ctrl_id","type":"str","required":true},{"name":"live_update","type\#
+        ":"bool","default":false}]},{"name":"nvme_controller_attach_ns","mask":"runtime","para\#
+        ms":[{"name":"ctrl_id","type":"str","required":true},{"name":"nsid","type":"u32","requ\#
+        ired":true}]},{"name":"nvme_controller_detach_ns","mask":"runtime","params":[{"name":"\#
+        ctrl_id","type":"str","required":true},{"name":"nsid","type":"u32","required":true}]},\#
+        {"name":"nvme_controller_list","mask":"runtime","params":[{"name":"ctrl_id","type":"st\#
+        r"},{"name":"nqn","type":"str"}]},{"name":"nvme_controller_modify","mask":"runtime","p\#
+        arams":[{"name":"ctrl_id","type":"str","required":true},{"name":"num_queues","type":"u\#
+        32","min":1,"max":65535},{"name":"num_msix","type":"u32","min":2}]},{"name":"nvme_cont\#
+        roller_snapshot_get","mask":"runtime","params":[{"name":"ctrl_id","type":"str","requir\#
+        ed":true},{"name":"filename","type":"str","required":true}]},{"name":"nvme_controller_\#
+        dbg_io_stats_get","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name"\#
+        :"nvme_controller_dbg_debug_stats_get","mask":"runtime","params":[{"name":"ctrl_id","t\#
+        ype":"str"}]}]}
         """#,
         #"""
         {"family":"snap","methods":[{"name":"softsnap_rdma_resources","mask":"runtime","params\#
@@ -296,23 +297,23 @@ enum SchemaText {
         "name":"dbg_bdev_type","type":"str","enum":["null"]},{"name":"dbg_local_optimized","ty\#
         pe":"bool","default":false}]},{"name":"virtio_blk_controller_destroy","mask":"runtime"\#
         ,"params":[{"name":"ctrl_id","type":"str","required":true},{"name":"force","type":"boo\#
-        l","default":false},{"name":"release_msix","type":"bool","default":false}]},{"name":"v\#
-        irtio_blk_controller_suspend","mask":"runtime","params":[{"name":"ctrl_id","type":"str\#
-        ","required":true},{"name":"timeout_ms","type":"u32"},{"name":"events_only","type":"bo\#
-        ol","default":false},{"name":"live_update_notifier","type":"bool","default":false}]},{\#
-        "name":"virtio_blk_controller_resume","mask":"runtime","params":[{"name":"ctrl_id","ty\#
-        pe":"str","required":true}]},{"name":"virtio_blk_controller_bdev_attach","mask":"runti\#
-        me","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"bdev","type":"s\#
-        tr","required":true},{"name":"vblk_id","type":"str","max_count":20},{"name":"dbg_bdev_\#
-        type","type":"str","enum":["null"]}]},{"name":"virtio_blk_controller_bdev_detach","mas\#
-        k":"runtime","params":[{"name":"ctrl_id","type":"str","required":true}]},{"name":"virt\#
-        io_blk_controller_list","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{\#
-        "name":"virtio_blk_controller_modify","mask":"runtime","params":[{"name":"ctrl_id","ty\#
-        pe":"str","required":true},{"name":"num_queues","type":"u32","min":1,"max":65535},{"na\#
-        me":"num_msix","type":"u32","min":2}]},{"name":"virtio_blk_controller_dbg_io_stats_get\#
-        ","mask":"runtime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_blk_con\#
-        troller_dbg_debug_stats_get","mask":"runtime","params":[{"name":"ctrl_id","type":"str"\#
-        }]}]}
+        l","default":false},{"name":"release_msix","type":"bool","default":false},{"name":"if_\#
+        listener","type":"bool","default":false}]},{"name":"virtio_blk_controller_suspend","ma\#
+        sk":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name":"timeo\#
+        ut_ms","type":"u32"},{"name":"events_only","type":"bool","default":false},{"name":"liv\#
+        e_update_notifier","type":"bool","default":false}]},{"name":"virtio_blk_controller_res\#
+        ume","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true}]},{"na\#
+        me":"virtio_blk_controller_bdev_attach","mask":"runtime","params":[{"name":"ctrl_id","\#
+        type":"str","required":true},{"name":"bdev","type":"str","required":true},{"name":"vbl\#
+        k_id","type":"str","max_count":20},{"name":"dbg_bdev_type","type":"str","enum":["null"\#
+        ]}]},{"name":"virtio_blk_controller_bdev_detach","mask":"runtime","params":[{"name":"c\#
+        trl_id","type":"str","required":true}]},{"name":"virtio_blk_controller_list","mask":"r\#
+        untime","params":[{"name":"ctrl_id","type":"str"}]},{"name":"virtio_blk_controller_mod\#
+        ify","mask":"runtime","params":[{"name":"ctrl_id","type":"str","required":true},{"name\#
+        ":"num_queues","type":"u32","min":1,"max":65535},{"name":"num_msix","type":"u32","min"\#
+        :2}]},{"name":"virtio_blk_controller_dbg_io_stats_get","mask":"runtime","params":[{"na\#
+        me":"ctrl_id","type":"str"}]},{"name":"virtio_blk_controller_dbg_debug_stats_get","mas\#
+        k":"runtime","params":[{"name":"ctrl_id","type":"str"}]}]}
         """#,
     ]
 }

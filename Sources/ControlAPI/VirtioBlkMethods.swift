@@ -23,6 +23,7 @@ extension MethodRegistry {
                     "release_msix is for VFs; controller \"\(name)\" is on PF "
                         + "\(controller.identity.vuid), which keeps its vectors")
             }
+            if parameters.flag("if_listener") { try await controller.standDown() }
             try await context.controllers.destroy(
                 name, force: parameters.flag("force"), releasesVectors: releases)
             return true

@@ -149,6 +149,20 @@ extension VirtioBlkController {
         }
     }
 
+    /// Ends the wait of a listener, if it still waits. EBUSY: the function is its own, or may be.
+    public func standDown() async throws(ControllerError) {
+        await enterTurnstile()
+        defer { turnstile.leave() }
+        if state == .expired || state == .closed { return }
+        guard state == .standby, (try? await port.stopStandingBy()) == true else {
+            throw ControllerError(
+                ErrorNumber.busy,
+                "if_listener: controller \"\(options.name)\" is no listener that waits; it stays")
+        }
+        deadline?.cancel()
+        try? step(.expired)
+    }
+
     private func standbyExpired() async {
         await enterTurnstile()
         defer { turnstile.leave() }

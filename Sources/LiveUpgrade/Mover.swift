@@ -47,15 +47,14 @@ struct Mover {
                 try await create(
                     controller, with: ["suspended": true, "live_update_listener": true])
             }
-            try await attachMissing(controller)
+            try await attach(controller, hasSome: move.hasListener)
             var notify = name(controller)
             notify.append("live_update_notifier", true)
             notify.append("timeout_ms", JSONValue(timeoutMilliseconds))
             _ = try await source.call(controller.method("suspend"), notify)
             try await awaitTakeOver(controller)
         } catch {
-            await callOff(controller)
-            throw error
+            if await !callOff(controller) { throw error }
         }
     }
 
@@ -76,9 +75,16 @@ struct Mover {
         _ = try await destination.call(controller.method("create"), params)
     }
 
-    private func attachMissing(_ controller: ControllerPicture) async throws(UpgradeError) {
-        let there = try await ServicePicture.read(destination).controller(on: controller.vuid)
-        for call in controller.attachments where there?.attachments.contains(call) != true {
+    /// - Parameter hasSome: an earlier run may have attached some of its namespaces.
+    private func attach(
+        _ controller: ControllerPicture, hasSome: Bool
+    ) async throws(UpgradeError) {
+        var present: [ConfigurationCall] = []
+        if hasSome {
+            let there = try await ServicePicture.read(destination)
+            present = there.controller(on: controller.vuid)?.attachments ?? []
+        }
+        for call in controller.attachments where !present.contains(call) {
             try await destination.perform(call)
         }
     }
@@ -95,15 +101,21 @@ struct Mover {
             "function \(controller.vuid) did not start at \(destination.name) in 5 s")
     }
 
-    /// The source goes on, whatever had been done.
-    private func callOff(_ controller: ControllerPicture) async {
+    /// The source goes on, whatever had been done, unless it has died and the listener serves.
+    /// - Returns: whether the function is at the destination.
+    private func callOff(_ controller: ControllerPicture) async -> Bool {
+        var params = name(controller)
+        params.append("force", true)
+        params.append("if_listener", true)
+        _ = try? await destination.call(controller.method("destroy"), params)
         let listed = try? await destination.call(controller.method("list"), name(controller))
-        if listed?.array?.first?["live_update"] != nil {
-            var params = name(controller)
-            params.append("force", true)
-            _ = try? await destination.call(controller.method("destroy"), params)
+        if let entry = listed?.array?.first, entry["live_update"] == nil,
+            entry["state"] == "STARTED"
+        {
+            return true
         }
         _ = try? await source.call(controller.method("resume"), name(controller))
+        return false
     }
 
     // --- destroy and create ---

@@ -55,6 +55,14 @@ import Testing
         #expect(try await state(service, kind) == "SUSPENDED -")
         #expect(
             try await service.call("\(kind.prefix)_destroy", #"{"ctrl_id":"c"}"#) == "true")
+        // A tool that gives up must not destroy what serves meanwhile.
+        _ = try await create(service, kind)
+        #expect(
+            try await service.call(
+                "\(kind.prefix)_destroy", #"{"ctrl_id":"c","if_listener":true}"#)
+                == #"-16 if_listener: controller "c" is no listener that waits; it stays"#)
+        #expect(try await state(service, kind) == "STARTED -")
+        _ = try await service.call("\(kind.prefix)_destroy", #"{"ctrl_id":"c"}"#)
         // Another service has it.
         service.manager.edit { $0.foreign = [kind.vuid] }
         #expect(try await create(service, kind, listen) == #"{"ctrl_id":"c"}"#)

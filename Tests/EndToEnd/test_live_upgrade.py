@@ -98,6 +98,44 @@ class LiveUpgrade(EndToEnd):
     def test_destroy_and_create_back_and_forth_under_load(self):
         self.back_and_forth("recreate", 2, "--recreate")
 
+    @unittest.skipUnless(SOAK, "takes minutes: make soak")
+    def test_two_hundred_functions_in_one_run(self):
+        old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 200)
+        lines = [f"bdev_malloc_create -b M -u {UUID.format(0)} 16 512",
+                 f"nvme_subsystem_create -s {NQN}",
+                 f"nvme_controller_create --nqn {NQN} --pf_id 0 --num_queues 2 -c N"]
+        for index in range(200):
+            lines += [f"nvme_subsystem_create -s {NQN}{index}"]
+            if index in (0, 199):
+                image = self.folder / f"disk{index}.img"
+                image.write_bytes(bytes(16 << 20))
+                lines += [f"bdev_aio_create {image} F{index} 512",
+                          f"nvme_namespace_create -s {NQN}{index} -b F{index} -n 1"]
+            lines += [f"nvme_controller_create --nqn {NQN}{index} --pf_id 0 --vf_id {index} "
+                      f"--num_queues 1 -c V{index} --suspended"]
+            if index in (0, 199):
+                lines += [f"nvme_controller_attach_ns -c V{index} -n 1"]
+            lines += [f"nvme_controller_resume -c V{index}"]
+        old.snap("", stdin="\n".join(lines))
+        subprocess.run(
+            [str(BINARIES / "softdpu"), "host", "sriov", "SOFTSNAP0001NVMES0D0F0", "200",
+             "--no-autoprobe", "--run", str(self.daemon.run)], check=True, capture_output=True)
+        sockets = [old.snap(f"nvme_controller_list -c V{index}")[0]["host_socket"]
+                   for index in (0, 199)]
+        loads = [Load(self, ["--nvme", socket], 60, "--depth", 8) for socket in sockets]
+        start = time.monotonic()
+        code, output, complaints = upgrade(old, new, "--json")
+        seconds = time.monotonic() - start
+        self.assertEqual(code, 0, output + complaints)
+        moved = {entry["vuid"]: entry["gap_us"] for entry in json.loads(output)["moved"]}
+        self.assertEqual(len(moved), 201)
+        figure("upgrade.functions_201.total", seconds, "s")
+        for index in (0, 199):
+            figure(f"upgrade.functions_201.gap_of_vf_{index}",
+                   moved[f"SOFTSNAP0001NVMES0D0F0VF{index + 1}"] / 1000, "ms")
+        for load in loads:
+            self.assertEqual(load.result(120)["errors"], 0)
+
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_a_dry_run_says_what_would_be_done(self):
         old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 2)

@@ -155,6 +155,9 @@ final class FakeService: ServiceConnection {
             controller.part = nil
             controller.state = "STARTED"
         case "destroy":
+            if params["if_listener"] == true, controller.part != "listener" {
+                throw UpgradeError("\(name): if_listener: it stays")
+            }
             card.owners.withLock { owners in
                 if owners.holder[controller.vuid] == name { owners.holder[controller.vuid] = nil }
                 if owners.listener[controller.vuid] === self {
