@@ -194,10 +194,11 @@ final class Load: Sendable {
         thread.withLock { $0 = started }
     }
 
-    /// Waits until the load has done at least one more round.
+    /// Waits until the load has done at least one more round: a minute at most, for sanitizers on
+    /// busy machines.
     func advance() async -> Bool {
         let start = rounds.load(ordering: .relaxed)
-        for _ in 0..<1000 {
+        for _ in 0..<6000 {
             if rounds.load(ordering: .relaxed) > start { return true }
             if failure.withLock({ $0 }) != nil { return false }
             try? await Task.sleep(for: .milliseconds(10))
