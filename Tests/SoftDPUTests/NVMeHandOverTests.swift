@@ -188,6 +188,9 @@ extension `NVMe functions` {
             try await withLoad(isMortal: true) { stack, disk, first, guest, load in
                 let second = try await stack.service()
                 let listener = try await listen(second, [])
+                // Its first look at the function comes a moment after its creation; a notifier in
+                // between is not refused yet.
+                try await Task.sleep(for: .seconds(1))
                 let refusal = await #expect(throws: ControllerError.self) {
                     try await first.nvme.find("n0").handOver(within: .seconds(5), force: false)
                 }
