@@ -79,6 +79,13 @@ extension NVMeWorld {
         try run(seed) { $0.exchangesMemory = true }
     }
 
+    /// Doorbell Buffer Config that a service had carried out was refused by its successor, for
+    /// which the pages were away: doorbells were where the driver did not look for them.
+    @Test(arguments: [Seed(2_057_488_314_562_790_931)])
+    func `stands by doorbells that a predecessor moved`(seed: Seed) throws {
+        try run(seed) { $0 = .everything }
+    }
+
     @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `goes on when host memory is taken away and comes back`(seed: Seed) throws {
         try run(seed) { $0.exchangesMemory = true }
