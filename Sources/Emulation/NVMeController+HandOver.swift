@@ -6,6 +6,11 @@ internal import Platform
 /// Live update: one service stops at a point where everything is in function memory, the hardware
 /// moves the lease, and the other service adopts the running controller as after a crash.
 extension NVMeController {
+    nonisolated var name: String { options.name }
+    nonisolated var functionPort: any FunctionPort { port }
+    nonisolated var listenerPatience: Duration? { options.listenerPatience }
+    nonisolated var eventsSuspendedText: String { "has its admin queue suspended" }
+
     // --- the source ---
 
     /// Drains within `limit` and gives the function to the controller that stands by. Without one,
@@ -75,19 +80,11 @@ extension NVMeController {
         if state == .suspended(eventsOnly: true) { await admin?.stop(discarding: false) }
     }
 
-    func checkNotHandedOver() throws(ControllerError) {
-        if state == .handedOver {
-            throw ControllerError(
-                ErrorNumber.invalid,
-                "controller \"\(options.name)\" was handed over to controller "
-                    + "\"\(port.successor ?? "?")\" of another service; destroy it here")
-        }
-    }
-
     /// The lease is over, and not because we gave it back.
     func leaseEnded() async {
         await enterTurnstile()
         defer { turnstile.leave() }
+        firstLook.arrive(())
         guard state == .standby else { return }
         log.error("event=standby_lost controller=\(options.name)")
         try? step(.expired)
@@ -95,37 +92,8 @@ extension NVMeController {
 
     // --- the destination ---
 
-    /// Ends the wait when nobody hands the function over in time.
-    func watchStandby() {
-        guard let patience = options.listenerPatience else { return }
-        deadline = Task { [weak self] in
-            try? await Task.sleep(for: patience)
-            if !Task.isCancelled { await self?.standbyExpired() }
-        }
-    }
-
     /// Ends the wait of a listener, if it still waits. EBUSY: the function is its own, or may be.
-    public func standDown() async throws(ControllerError) {
-        await enterTurnstile()
-        defer { turnstile.leave() }
-        if state == .expired || state == .closed { return }
-        guard state == .standby, (try? await port.stopStandingBy()) == true else {
-            throw ControllerError(
-                ErrorNumber.busy,
-                "if_listener: controller \"\(options.name)\" is no listener that waits; it stays")
-        }
-        deadline?.cancel()
-        try? step(.expired)
-    }
-
-    private func standbyExpired() async {
-        await enterTurnstile()
-        defer { turnstile.leave() }
-        guard state == .standby, (try? await port.stopStandingBy()) == true else { return }
-        try? step(.expired)
-        log.warning(
-            "event=listener_expired controller=\(options.name) function=\(identity.vuid)")
-    }
+    public func standDown() async throws(ControllerError) { try await endStandby() }
 
     /// The function's state while it is another service's: what can be prepared is, and nothing
     /// of the host's is touched. When it is ours, serves it at once.

@@ -10,6 +10,7 @@ extension NVMeController {
     func follow(_ new: NVMeFunctionState) async {
         await enterTurnstile()
         defer { turnstile.leave() }
+        defer { firstLook.arrive(()) }
         latest = new
         if isDetached { return }
         switch state {
@@ -186,16 +187,8 @@ extension NVMeController {
         let last = model.completionQueues.keys.map { id in
             journal.lastAnswer(of: id).loadAcquire64(at: 0)
         }.max()
-        guard let kind = arrival, let last, last > 0 else { return nil }
-        return PauseWatch(since: Ticks(last)) { [weak self] nanoseconds in
-            Task { await self?.pauseEnded(kind, microseconds: nanoseconds / 1000) }
-        }
-    }
-
-    private func pauseEnded(_ kind: PauseKind, microseconds: UInt64) {
-        pauses.add(identity.vuid, kind, microseconds: microseconds)
-        log.notice(
-            "event=pause controller=\(options.name) kind=\(kind) microseconds=\(microseconds)")
+        guard let kind = arrival, let last else { return nil }
+        return pauseWatch(kind, since: last)
     }
 
     /// False: what the driver has set up cannot be an admin queue.

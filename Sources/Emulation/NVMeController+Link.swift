@@ -6,6 +6,7 @@ extension NVMeController {
     func follow(_ change: LinkChange) async {
         await enterTurnstile()
         defer { turnstile.leave() }
+        firstLook.arrive(())
         if state == .closed { return }
         switch change {
         case .lost:

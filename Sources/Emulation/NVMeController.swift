@@ -11,7 +11,7 @@ internal import Platform
 /// Its states are those of a virtio-blk controller. The host's wishes arrive as whole states;
 /// `reconcile` compares the latest with what runs. Admin commands arrive one by one from the admin
 /// queue's reactor. One operation at a time goes through the turnstile.
-public actor NVMeController: Turnstiled {
+public actor NVMeController: LeasedController {
     /// How long a stop waits for the backend before held commands are given up.
     static let drainLimit = Duration.seconds(10)
 
@@ -58,6 +58,8 @@ public actor NVMeController: Turnstiled {
     var arrival: PauseKind?
     /// Ends a wait for another service.
     var deadline: Task<Void, Never>?
+    /// A listener has seen the function, or never will.
+    let firstLook = OneShot<Void>()
     private let commands: AsyncStream<(run: UInt64, command: AdminCommand)>
     let commandFeed: AsyncStream<(run: UInt64, command: AdminCommand)>.Continuation
 
@@ -121,21 +123,10 @@ public actor NVMeController: Turnstiled {
         return configuration
     }
 
-    /// Takes one legal step, or refuses by naming the state.
-    func step(_ event: ControllerState.Event) throws(ControllerError) {
-        guard let next = state.after(event) else {
-            throw ControllerError(
-                ErrorNumber.busy,
-                "controller \"\(options.name)\" is \(state.situation); it cannot "
-                    + "\(event.rawValue) now")
-        }
-        state = next
-    }
-
     // --- life ---
 
-    /// Follows the host from now on.
-    func start() throws(ControllerError) {
+    /// Follows the host from now on. A listener has looked at its function when this returns.
+    func start() async throws(ControllerError) {
         if port.startsAsStandby {
             try step(.standBy)
             watchStandby()
@@ -166,6 +157,7 @@ public actor NVMeController: Turnstiled {
                     await self.perform(command, run: run)
                 }
             })
+        if port.startsAsStandby { await firstLook.value() }
     }
 
     /// Stops serving and gives the function back. Fails at the deadline, still serving, when the

@@ -95,16 +95,3 @@ extension NVMeSubsystems {
         }
     }
 }
-
-extension NVMeController {
-    /// EBUSY in the middle of a live update.
-    func checkNoLiveUpdate() throws(ControllerError) {
-        guard state.liveUpdate != nil else { return }
-        let situation =
-            state == .suspended(eventsOnly: true)
-            ? "has its admin queue suspended" : "is \(state.situation)"
-        throw ControllerError(
-            ErrorNumber.busy,
-            "controller \"\(options.name)\" \(situation); end its live update, then modify it")
-    }
-}

@@ -11,6 +11,11 @@ extension VirtioBlkController {
     /// command of a script must have its chance.
     public static let shortestOffer = Duration.seconds(2)
 
+    nonisolated var name: String { options.name }
+    nonisolated var functionPort: any FunctionPort { port }
+    nonisolated var listenerPatience: Duration? { options.listenerPatience }
+    nonisolated var eventsSuspendedText: String { "has its events suspended" }
+
     // --- the source ---
 
     /// Drains within `limit` and gives the function to the controller that stands by. When none
@@ -113,15 +118,6 @@ extension VirtioBlkController {
         return true
     }
 
-    func checkNotHandedOver() throws(ControllerError) {
-        if state == .handedOver {
-            throw ControllerError(
-                ErrorNumber.invalid,
-                "controller \"\(options.name)\" was handed over to controller "
-                    + "\"\(port.successor ?? "?")\" of another service; destroy it here")
-        }
-    }
-
     /// The lease is over, and not because we gave it back.
     func leaseEnded() async {
         await enterTurnstile()
@@ -140,37 +136,8 @@ extension VirtioBlkController {
 
     // --- the destination ---
 
-    /// Ends the wait when nobody hands the function over in time.
-    func watchStandby() {
-        guard let patience = options.listenerPatience else { return }
-        deadline = Task { [weak self] in
-            try? await Task.sleep(for: patience)
-            if !Task.isCancelled { await self?.standbyExpired() }
-        }
-    }
-
     /// Ends the wait of a listener, if it still waits. EBUSY: the function is its own, or may be.
-    public func standDown() async throws(ControllerError) {
-        await enterTurnstile()
-        defer { turnstile.leave() }
-        if state == .expired || state == .closed { return }
-        guard state == .standby, (try? await port.stopStandingBy()) == true else {
-            throw ControllerError(
-                ErrorNumber.busy,
-                "if_listener: controller \"\(options.name)\" is no listener that waits; it stays")
-        }
-        deadline?.cancel()
-        try? step(.expired)
-    }
-
-    private func standbyExpired() async {
-        await enterTurnstile()
-        defer { turnstile.leave() }
-        guard state == .standby, (try? await port.stopStandingBy()) == true else { return }
-        try? step(.expired)
-        log.warning(
-            "event=listener_expired controller=\(options.name) function=\(identity.vuid)")
-    }
+    public func standDown() async throws(ControllerError) { try await endStandby() }
 
     /// The function's state while it is another service's: what can be prepared is, and nothing
     /// of the host's is touched. When it is ours, serves it at once.

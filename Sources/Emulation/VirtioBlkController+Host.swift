@@ -117,16 +117,8 @@ extension VirtioBlkController {
         let last = wanted.queues.filter(\.isRunning).map { queue in
             functionMemory.lastAnswer(queue: queue.index, run: queue.run).loadAcquire64(at: 0)
         }.max()
-        guard let last, last > 0 else { return nil }
-        return PauseWatch(since: Ticks(last)) { [weak self] nanoseconds in
-            Task { await self?.pauseEnded(kind, microseconds: nanoseconds / 1000) }
-        }
-    }
-
-    private func pauseEnded(_ kind: PauseKind, microseconds: UInt64) {
-        pauses.add(identity.vuid, kind, microseconds: microseconds)
-        log.notice(
-            "event=pause controller=\(options.name) kind=\(kind) microseconds=\(microseconds)")
+        guard let last else { return nil }
+        return pauseWatch(kind, since: last)
     }
 
     private func start(

@@ -17,7 +17,7 @@ internal import VirtioBlk
 ///
 /// The host's wishes arrive as whole states; `reconcile` compares the latest with what runs. One
 /// operation at a time goes through the turnstile; state names what is under way.
-public actor VirtioBlkController: Turnstiled {
+public actor VirtioBlkController: LeasedController {
     /// How long a stop waits for the backend before held requests are given up.
     static let drainLimit = Duration.seconds(10)
 
@@ -72,17 +72,6 @@ public actor VirtioBlkController: Turnstiled {
         serial = options.serial
         functionMemory = try FunctionMemory(adopting: port.functionMemory)
         counters = (0..<options.queueCount).map { _ in QueueCounters() }
-    }
-
-    /// Takes one legal step, or refuses by naming the state.
-    func step(_ event: ControllerState.Event) throws(ControllerError) {
-        guard let next = state.after(event) else {
-            throw ControllerError(
-                ErrorNumber.busy,
-                "controller \"\(options.name)\" is \(state.situation); it cannot "
-                    + "\(event.rawValue) now")
-        }
-        state = next
     }
 
     // --- life ---

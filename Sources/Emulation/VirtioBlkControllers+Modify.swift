@@ -127,17 +127,6 @@ extension VirtioBlkControllers {
 }
 
 extension VirtioBlkController {
-    /// EBUSY in the middle of a live update.
-    func checkNoLiveUpdate() throws(ControllerError) {
-        guard state.liveUpdate != nil else { return }
-        let situation =
-            state == .suspended(eventsOnly: true)
-            ? "has its events suspended" : "is \(state.situation)"
-        throw ControllerError(
-            ErrorNumber.busy,
-            "controller \"\(options.name)\" \(situation); end its live update, then modify it")
-    }
-
     var device: BlockDevice? { use?.device }
 
     /// What opens the controller again as it is now.

@@ -32,7 +32,7 @@ extension EmulatedFunction {
         }
         try face.check(offer)
         let files = try face.files(forStandby: offer)
-        standby = Standby(number: number, offer: offer, peer: peer)
+        standby = Standby(number: number, offer: offer, peer: peer, obstacle: offer.obstacle)
         let (name, holder) = (offer.controller, lease.controller)
         core.log.notice("event=standby_opened function=\(vuid) controller=\(name) behind=\(holder)")
         var grant = grant(number, offer, files, after: [])

@@ -32,6 +32,14 @@ enum FunctionOffer: Equatable {
         case .nvme(let offer): offer.standsBy
         }
     }
+    /// Why a lease that stands by cannot take the function until its service says that it can.
+    var obstacle: String? {
+        switch self {
+        case .virtio: nil
+        // Its service has to compare namespaces with those that the driver knows.
+        case .nvme: "it has yet to look at the function"
+        }
+    }
     /// Vectors that a VF is to have from now on; nil leaves its assignment alone.
     var vectorCount: Int? {
         switch self {

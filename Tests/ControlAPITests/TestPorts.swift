@@ -50,6 +50,13 @@ final class TestNVMePort: TestLease, NVMeFunctionPort {
         self.kicks = kicks
         self.manager = manager
         (states, feed) = AsyncStream.makeStream()
+        // A function without a driver.
+        var state = NVMeFunctionState(
+            generation: 1, epoch: 1, memoryGeneration: 1, memory: [], configuration: 0,
+            adminQueueAttributes: 0, adminSubmissionQueue: 0, adminCompletionQueue: 0, status: 0,
+            vectors: [])
+        state.standing = .standby
+        if startsAsStandby { feed.yield(state) }
     }
 
     func acknowledge(generation: UInt64, status: UInt32) {}

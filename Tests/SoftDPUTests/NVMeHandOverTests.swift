@@ -2,6 +2,7 @@ import Bdev
 import Emulation
 import Hardware
 import Memory
+import NVMe
 import NVMeDriver
 import NVMeHost
 import Platform
@@ -188,9 +189,6 @@ extension `NVMe functions` {
             try await withLoad(isMortal: true) { stack, disk, first, guest, load in
                 let second = try await stack.service()
                 let listener = try await listen(second, [])
-                // Its first look at the function comes a moment after its creation; a notifier in
-                // between is not refused yet.
-                try await Task.sleep(for: .seconds(1))
                 let refusal = await #expect(throws: ControllerError.self) {
                     try await first.nvme.find("n0").handOver(within: .seconds(5), force: false)
                 }
@@ -201,6 +199,29 @@ extension `NVMe functions` {
                 #expect(await becomes(.suspended(eventsOnly: false), listener))
                 try await second.nvme.add(disk, 1, to: 0)
                 try await listener.resume()
+            }
+        }
+
+        @Test(.timeLimit(.minutes(10)))
+        func `stays where it is until a listener has looked at it`() async throws {
+            try await withLoad { stack, _, first, _, load in
+                let holder = try await first.nvme.find("n0")
+                let queueCount = holder.options.queueCount
+                var offer = NVMeOffer(
+                    controller: "blind", queueCount: queueCount,
+                    queueSize: holder.options.queueSize,
+                    memoryByteCount: NVMeMemory.byteCount(queueCount: queueCount + 1))
+                offer.standsBy = true
+                let second = try await stack.service()
+                let port = try await second.manager.open(vuid: holder.identity.vuid, offer: offer)
+                let refusal = await #expect(throws: ControllerError.self) {
+                    try await holder.handOver(within: .seconds(5), force: false)
+                }
+                #expect(refusal?.reason.contains("\"blind\"") == true)
+                #expect(refusal?.reason.contains("yet to look at the function") == true)
+                #expect(await holder.state == .running)
+                #expect(await load.advance())
+                await port.close(releasesVectors: false)
             }
         }
 
