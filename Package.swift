@@ -153,7 +153,8 @@ let package = Package(
             [
                 "HostileDescriptors", "MallocProbe", "Platform", "Memory", "Reactor", "Hardware",
                 "Card", "Bdev", "JSONRPC", "Keeper",
-                "VirtioDriver", "VhostUser", "VFIOUser", "NVMeDriver", "NVMeHost", "SoftDPU",
+                "VirtioDriver", "VhostUser", "VFIOUser", "NVMe", "NVMeDriver", "NVMeHost",
+                "SoftDPU",
                 "Emulation", "Seeds",
                 logging,
             ]),
