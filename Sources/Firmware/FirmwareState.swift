@@ -35,63 +35,41 @@ public struct FirmwareState: Sendable, Equatable {
 /// One line for each value that differs from the default. The last line is the FNV-1a hash of all
 /// bytes before it. A text is taken only when it is, byte for byte, what `encoded` would write.
 extension FirmwareState {
-    static let heading = "softsnap-firmware 1"
+    private static let text = SealedText(name: "softsnap-firmware", version: 1)
 
     func encoded() -> [UInt8] {
-        var text = Self.heading + "\n"
+        var lines = ""
         for (label, configuration) in [("current", current), ("next", next)] {
             for port in CardPort.allCases {
                 for (parameter, value) in configuration.changes(of: port) {
-                    text += "\(label) \(port.rawValue) \(parameter) \(value)\n"
+                    lines += "\(label) \(port.rawValue) \(parameter) \(value)\n"
                 }
             }
         }
-        text += "checksum \(Checksum.text(text.utf8))\n"
-        return Array(text.utf8)
+        return Self.text.seal(Array(lines.utf8))
     }
 
-    /// Why bytes are no state, in words for the operator.
-    struct Damage: Error, Equatable {
-        let reason: String
-    }
-
-    init(decoding bytes: [UInt8]) throws(Damage) {
+    init(decoding bytes: [UInt8]) throws(SealedText.Damage) {
         self.init()
-        let lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
-        guard let heading = lines.first, heading.elementsEqual(Self.heading.utf8) else {
-            let found = String(decoding: lines.first ?? [], as: UTF8.self)
-            throw Damage(
-                reason: found.hasPrefix("softsnap-firmware ") && found.utf8.count < 40
-                    ? "it is of version \(found.dropFirst(18)) and this program reads version 1"
-                    : "it does not begin with \"\(Self.heading)\"")
-        }
-        guard lines.count >= 3, lines[lines.count - 1].isEmpty else {
-            throw Damage(reason: "it ends too early")
-        }
-        let end = lines[lines.count - 2].startIndex
-        let sum = "checksum " + Checksum.text(bytes[..<end])
-        guard lines[lines.count - 2].elementsEqual(sum.utf8) else {
-            throw Damage(reason: "its checksum is wrong")
-        }
-        for line in lines[1..<(lines.count - 2)] { try take(line) }
+        for line in try Self.text.open(bytes).split(separator: 0x0A) { try take(line) }
         guard encoded() == bytes else {
-            throw Damage(reason: "its lines are not in the order they are written in")
+            throw SealedText.Damage(reason: "its lines are not in the order they are written in")
         }
     }
 
-    private mutating func take(_ line: ArraySlice<UInt8>) throws(Damage) {
+    private mutating func take(_ line: ArraySlice<UInt8>) throws(SealedText.Damage) {
         let words = line.split(separator: 0x20).map { String(decoding: $0, as: UTF8.self) }
         guard words.count == 4, let port = Int(words[1]).flatMap(CardPort.init(rawValue:)),
             let parameter = FirmwareParameter(rawValue: words[2]), let value = UInt64(words[3]),
             parameter.definition.contains(value)
         else {
-            throw Damage(
+            throw SealedText.Damage(
                 reason: "\"\(words.joined(separator: " "))\" is no value of this version")
         }
         switch words[0] {
         case "current": current.set(parameter, to: value, on: port)
         case "next": next.set(parameter, to: value, on: port)
-        default: throw Damage(reason: "\"\(words[0])\" is neither current nor next")
+        default: throw SealedText.Damage(reason: "\"\(words[0])\" is neither current nor next")
         }
     }
 }

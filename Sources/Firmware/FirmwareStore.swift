@@ -126,7 +126,7 @@ public struct FirmwareStore: Sendable {
     }
 
     private func decode(_ bytes: [UInt8]) throws(FirmwareError) -> FirmwareState {
-        do throws(FirmwareState.Damage) {
+        do throws(SealedText.Damage) {
             return try FirmwareState(decoding: bytes)
         } catch {
             throw damaged(error.reason)

@@ -124,14 +124,14 @@ final class ScratchDirectory {
             for bit in 0..<8 {
                 var bad = good
                 bad[index] ^= 1 << bit
-                #expect(throws: FirmwareState.Damage.self) { try FirmwareState(decoding: bad) }
+                #expect(throws: SealedText.Damage.self) { try FirmwareState(decoding: bad) }
             }
-            #expect(throws: FirmwareState.Damage.self) {
+            #expect(throws: SealedText.Damage.self) {
                 try FirmwareState(decoding: Array(good[..<index]))
             }
         }
-        #expect(throws: FirmwareState.Damage.self) { try FirmwareState(decoding: good + [10]) }
-        #expect(throws: FirmwareState.Damage.self) { try FirmwareState(decoding: good + good) }
+        #expect(throws: SealedText.Damage.self) { try FirmwareState(decoding: good + [10]) }
+        #expect(throws: SealedText.Damage.self) { try FirmwareState(decoding: good + good) }
     }
 
     @Test(arguments: Seed.sample(64)) func `finds damage of any kind`(seed: Seed) throws {
@@ -177,7 +177,7 @@ final class ScratchDirectory {
     func `refuses a line that it would not have written, whatever its checksum`(line: String) {
         let text = "softsnap-firmware 1\n\(line)\n"
         let bytes = Array("\(text)checksum \(Checksum.text(text.utf8))\n".utf8)
-        #expect(throws: FirmwareState.Damage.self) { try FirmwareState(decoding: bytes) }
+        #expect(throws: SealedText.Damage.self) { try FirmwareState(decoding: bytes) }
     }
 
     @Test func `waits for another process's change and gives up in the end`() throws {
