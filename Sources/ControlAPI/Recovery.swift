@@ -51,7 +51,8 @@ public final class Recovery: Sendable {
     public func run() async {
         let start = ContinuousClock.now
         let contents = await readRecord()
-        let plan = RecoveryPlan(contents.calls + contents.unrecovered, functions: await leases())
+        let plan = RecoveryPlan(
+            contents.calls + contents.unrecovered, functions: await functionTree())
         for loss in plan.moved { note(dropped: loss) }
         for call in plan.objects { _ = await perform(call) }
         await withTaskGroup { group in
@@ -88,7 +89,7 @@ public final class Recovery: Sendable {
         }
     }
 
-    private func leases() async -> FunctionTree? {
+    private func functionTree() async -> FunctionTree? {
         do throws(ControllerError) {
             return try await context.functions()
         } catch {

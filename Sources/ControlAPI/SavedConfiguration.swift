@@ -36,18 +36,18 @@ extension StorageContext {
             ["method": "spdk_bdev_create", "params": ["bdev_name": .string(name)]]
         }
         let all = await controllers.all
-        let tree = try? await functions()
-        let isForgetful = manager.isVolatile
-        if let tree, isForgetful { calls += tree.savedHotplugFunctions }
-        let pools = tree.map { reassignedPools(all, $0) } ?? []
+        // Hardware that stays when the service ends keeps its functions and vectors itself.
+        let tree = manager.isVolatile ? try? await functions() : nil
+        if let tree { calls += tree.savedHotplugFunctions }
+        let pools = manager.isVolatile ? reassignedPools(all) : []
         for controller in all {
             let name = JSONValue.string(controller.options.name)
             calls.append(
-                call("virtio_blk_controller_create", await controller.savedParams(tree)))
+                call("virtio_blk_controller_create", await controller.savedParams))
             if pools.contains(controller.options.vuid) {
                 calls.append(call("virtio_blk_controller_vfs_msix_reclaim", ["ctrl_id": name]))
             }
-            if isForgetful, tree?[controller.options.vuid]?.isPluggedAtRunTime == true {
+            if tree?[controller.options.vuid]?.isPluggedAtRunTime == true {
                 calls.append(call("virtio_blk_controller_hotplug", ["ctrl_id": name]))
             }
         }
@@ -55,13 +55,9 @@ extension StorageContext {
         return calls.isEmpty ? nil : calls
     }
 
-    /// PFs whose pools are to be filled again before their VFs take from them. Hardware that stays
-    /// when the service ends keeps the assignment itself.
-    private func reassignedPools(
-        _ controllers: [VirtioBlkController], _ tree: FunctionTree
-    ) -> Set<String> {
-        guard manager.isVolatile else { return [] }
-        return Set(
+    /// PFs whose pools are to be filled again before their VFs take from them.
+    private func reassignedPools(_ controllers: [VirtioBlkController]) -> Set<String> {
+        Set(
             controllers.compactMap { controller in
                 controller.options.vectorCount == nil ? nil : controller.identity.pfVUID
             })
@@ -93,7 +89,7 @@ extension FunctionListing {
 
 extension VirtioBlkController {
     /// What creates the controller again as it is now.
-    fileprivate func savedParams(_ tree: FunctionTree?) -> JSONObject {
+    fileprivate var savedParams: JSONObject {
         var params: JSONObject = [
             "vuid": .string(options.vuid), "ctrl_id": .string(options.name),
         ]
@@ -103,8 +99,8 @@ extension VirtioBlkController {
         params.append("size_max", JSONValue(options.sizeMax))
         params.append("seg_max", JSONValue(options.segMax))
         if !serial.isEmpty { params.append("vblk_id", .string(serial)) }
-        if identity.vfIndex != nil, let function = tree?[options.vuid] {
-            params.append("vf_num_msix", JSONValue(function.identity.vectorCount))
+        if identity.vfIndex != nil {
+            params.append("vf_num_msix", JSONValue(identity.vectorCount))
         }
         let flags = [
             ("dynamic_msix", options.isDynamic), ("admin_q", options.hasAdminQueue),

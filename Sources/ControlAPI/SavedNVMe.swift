@@ -6,6 +6,7 @@ internal import JSONRPC
 /// The calls that rebuild subsystems, namespaces and NVMe controllers, in an order that a driver
 /// that waits for them is served right: a controller starts when its namespaces are attached.
 extension StorageContext {
+    /// - Parameter tree: of hardware that forgets its functions with the service.
     func savedNVMe(_ tree: FunctionTree?) async -> [JSONValue] {
         var calls: [JSONValue] = []
         func call(_ method: String, _ params: JSONObject) {
@@ -22,7 +23,7 @@ extension StorageContext {
             controllers.compactMap { $0.options.vectorCount == nil ? nil : $0.identity.pfVUID })
         for controller in controllers {
             let name = JSONValue.string(controller.options.name)
-            call("nvme_controller_create", controller.savedParams(tree))
+            call("nvme_controller_create", controller.savedParams)
             if manager.isVolatile, pools.contains(controller.options.vuid) {
                 call("nvme_controller_vfs_msix_reclaim", ["ctrl_id": name])
             }
@@ -37,7 +38,7 @@ extension StorageContext {
             if await controller.state != .suspended(eventsOnly: false) {
                 call("nvme_controller_resume", ["ctrl_id": name])
             }
-            if manager.isVolatile, tree?[controller.options.vuid]?.isPluggedAtRunTime == true {
+            if tree?[controller.options.vuid]?.isPluggedAtRunTime == true {
                 call("nvme_controller_hotplug", ["ctrl_id": name])
             }
         }
@@ -77,15 +78,15 @@ extension JSONValue {
 
 extension NVMeController {
     /// What creates the controller again, suspended until its namespaces are there.
-    fileprivate nonisolated func savedParams(_ tree: FunctionTree?) -> JSONObject {
+    fileprivate nonisolated var savedParams: JSONObject {
         var params: JSONObject = [
             "nqn": .string(options.nqn), "vuid": .string(options.vuid),
             "ctrl_id": .string(options.name), "mdts": JSONValue(options.mdts),
             "fw_slots": JSONValue(options.firmwareSlotCount), "suspended": true,
         ]
         if !options.isAdminOnly { params.append("num_queues", JSONValue(options.queueCount)) }
-        if identity.vfIndex != nil, let function = tree?[options.vuid] {
-            params.append("vf_num_msix", JSONValue(function.identity.vectorCount))
+        if identity.vfIndex != nil {
+            params.append("vf_num_msix", JSONValue(identity.vectorCount))
         }
         if options.quirks != 0 { params.append("quirks", JSONValue(options.quirks)) }
         let flags = [

@@ -141,6 +141,15 @@ import Testing
         #expect(try await third.value("softsnap_recovery_get")["failed"] == [])
     }
 
+    @Test func `tells objects of one kind apart by what names them`() {
+        for key in ["name", "ctrl_id", "nqn", "nsid", "bdev_name", "base_name"] {
+            let call = RecordedCall("create", [key: "a", "size": 1])
+            #expect(call.makesSame(as: RecordedCall("create", [key: "a", "size": 2])))
+            #expect(!call.makesSame(as: RecordedCall("create", [key: "b", "size": 1])), "\(key)")
+            #expect(!call.makesSame(as: RecordedCall("remake", [key: "a", "size": 1])))
+        }
+    }
+
     @Test func `forgets what failed when it is told to`() async throws {
         let house = try House("forget")
         let first = try await house.start()
