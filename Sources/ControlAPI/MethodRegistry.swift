@@ -90,7 +90,9 @@ public final class MethodRegistry: Sendable {
         guard let handler = state.withLock({ $0.handlers[method] }),
             let schema = RPCSchema.shared.methods[method]
         else { throw .methodNotFound }
-        return try await run(handler, try schema.check(.object(params)))
+        // Some calls refuse even empty parameters.
+        return try await run(
+            handler, try schema.check(params.members.isEmpty ? nil : .object(params)))
     }
 
     private nonisolated(nonsending) func run(

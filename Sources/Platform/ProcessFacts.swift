@@ -5,6 +5,20 @@ internal import Glibc
 public enum ProcessFacts {
     public static var identifier: Int32 { getpid() }
 
+    /// Whether a process of this PID namespace was killed, or has ended, and is still there: for
+    /// its parent, or for requests that are in the kernel.
+    public static func isEnding(_ process: Int32) -> Bool {
+        guard let bytes = try? FileSystem.contents(of: "/proc/\(process)/stat", limit: 4096),
+            let name = bytes.lastIndex(of: UInt8(ascii: ")"))
+        else { return false }
+        // State, six numbers, flags (proc(5)); PF_EXITING is 4.
+        let words = bytes[(name + 1)...].split(separator: 0x20).map {
+            String(decoding: $0, as: UTF8.self)
+        }
+        guard words.count > 6, let flags = UInt32(words[6]) else { return false }
+        return words[0] == "Z" || words[0] == "X" || flags & 4 != 0
+    }
+
     public static func environment(_ name: String) -> String? {
         guard let value = unsafe getenv(name) else { return nil }
         return unsafe String(cString: value)

@@ -140,6 +140,8 @@ class Recovery(EndToEnd):
         third = self.start()
         self.assertEqual([third.snap(query) for query in QUERIES], before)
         # What was destroyed stays away.
+        self.assertEqual(third.snap("softsnap_recovery_get")["failed"], [])
+        self.assertNotIn("event=not_recovered", third.log.read_text())
         third.snap("virtio_blk_controller_destroy -c C")
         third.stop(signal.SIGKILL)
         self.assertEqual(self.start().snap("virtio_blk_controller_list"), [])

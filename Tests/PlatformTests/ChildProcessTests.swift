@@ -25,6 +25,22 @@ import Testing
     }
 }
 
+@Suite struct `A process that ends` {
+    @Test func `is told from one that lives, and from none`() throws {
+        #expect(!ProcessFacts.isEnding(ProcessFacts.identifier))
+        #expect(!ProcessFacts.isEnding(Int32.max))
+        let scratch = ScratchPath("ending")
+        let file = try FileSystem.open(scratch.path, .replace)
+        let child = try ChildProcess.startDetached("/bin/sleep", ["60"], passing: file)
+        #expect(!ProcessFacts.isEnding(child))
+        try Signals.send(9, to: child)
+        while !ProcessFacts.isEnding(child) { Clock.sleep(nanoseconds: 1_000_000) }
+        // Nobody has asked for its end before.
+        #expect(ChildProcess.hasEnded(child))
+        #expect(!ProcessFacts.isEnding(child))
+    }
+}
+
 @Suite struct `Directories` {
     @Test func `list their entries in order`() throws {
         #expect(try FileSystem.entries(of: "/proc/self").contains("fd"))

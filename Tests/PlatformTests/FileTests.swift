@@ -42,6 +42,9 @@ final class ScratchPath {
         let lock = try FileLock(path: scratch.path)
         let error = #expect(throws: SystemError.self) { _ = try FileLock(path: scratch.path) }
         #expect(error?.code == ErrorNumber.again)
+        // Whoever comes next knows for whom to wait.
+        let name = try FileSystem.contents(of: scratch.path, limit: 32)
+        #expect(String(decoding: name, as: UTF8.self) == "\(ProcessFacts.identifier)\n")
         withExtendedLifetime(lock) {}
     }
 

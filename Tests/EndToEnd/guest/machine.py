@@ -25,6 +25,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 STORE = HERE.parents[2] / ".build-guest"
 MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "nvme"]
+# Not at boot: `load NAME PARAMETERS`.
+ON_DEMAND = ["null_blk"]
 TOOLS = ["fio", "cmp", "sha256sum", "nvme"]
 # The first release of QEMU that can be a vfio-user client, and where Debian has a later one.
 CLIENT_VERSION = (10, 1)
@@ -46,7 +48,7 @@ def prepare():
         if not shutil.which(command, path=os.environ["PATH"] + ":/sbin:/usr/sbin"):
             raise Unavailable(f"{command} is not installed (make deps)")
     # Of what the guest is made; another list makes another guest.
-    recipe = hashlib.sha256(repr((MODULES, TOOLS)).encode()).hexdigest()
+    recipe = hashlib.sha256(repr((MODULES, ON_DEMAND, TOOLS)).encode()).hexdigest()
     complete = STORE / "complete"
     if not complete.exists() or complete.read_text() != recipe:
         STORE.mkdir(exist_ok=True)
@@ -55,7 +57,7 @@ def prepare():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         root = unpack_kernel()
         (STORE / "vmlinux").write_bytes(uncompressed(next(root.glob("boot/vmlinuz-*"))))
-        make_tools()
+        make_disk(STORE / "tools.ext4", [shutil.which(tool) for tool in TOOLS])
         make_modules(root)
         shutil.rmtree(root)
         complete.write_text(recipe)
@@ -102,39 +104,43 @@ def make_modules(root):
     """The wanted modules and what they need, uncompressed, in the order of loading."""
     release = next((root / "lib/modules").iterdir()).name
     run("depmod", "-b", root, release)
-    order = []
-    for module in MODULES:
-        text = run("modprobe", "-d", root, "-S", release, "--show-depends", module,
-                   capture_output=True, text=True).stdout
-        paths = [Path(line.split()[1]) for line in text.splitlines()
-                 if line.startswith("insmod")]
-        order += [path for path in paths if path not in order]
     folder = STORE / "modules"
     folder.mkdir()
-    for path in order:
-        data = path.read_bytes()
-        is_packed = path.suffix == ".xz"
-        name = path.stem if is_packed else path.name
-        (folder / name).write_bytes(lzma.decompress(data) if is_packed else data)
-    names = [path.stem if path.suffix == ".xz" else path.name for path in order]
-    (folder / "order").write_text("".join(f"{name}\n" for name in names))
+
+    def add(modules, order):
+        paths = []
+        for module in modules:
+            text = run("modprobe", "-d", root, "-S", release, "--show-depends", module,
+                       capture_output=True, text=True).stdout
+            found = [Path(line.split()[1]) for line in text.splitlines()
+                     if line.startswith("insmod")]
+            paths += [path for path in found if path not in paths]
+        names = []
+        for path in paths:
+            data = path.read_bytes()
+            is_packed = path.suffix == ".xz"
+            names.append(path.stem if is_packed else path.name)
+            (folder / names[-1]).write_bytes(lzma.decompress(data) if is_packed else data)
+        (folder / order).write_text("".join(f"{name}\n" for name in names))
+
+    add(MODULES, "order")
+    for module in ON_DEMAND:
+        add([module], f"{module}.order")
 
 
-def make_tools():
-    """A disk with the tools and every library they load."""
+def make_disk(disk, programs):
+    """A disk image with programs, under bin, and every library they load, under lib."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for folder in ("bin", "lib", "lib64"):
             (root / folder).mkdir()
-        for tool in TOOLS:
-            path = shutil.which(tool)
+        for path in programs:
             shutil.copy(path, root / "bin")
             text = run("ldd", path, capture_output=True, text=True).stdout
             for library in re.findall(r"/\S+", text):
                 folder = "lib64" if "ld-linux" in library else "lib"
                 shutil.copy(library, root / folder)
         size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-        disk = STORE / "tools.ext4"
         with open(disk, "wb") as file:
             file.truncate((size * 12 // 10 + (16 << 20)) & ~4095)
         run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", root, disk)
@@ -203,8 +209,9 @@ def make_initramfs():
 class Machine:
     """A running guest: commands go to its console, devices through QMP."""
 
-    def __init__(self, folder, sockets, memory=512, devices=(), reboots=False):
-        """`sockets` become vhost-user-blk disks, `devices` vfio-user PCI devices."""
+    def __init__(self, folder, sockets, memory=512, devices=(), reboots=False, disks=None):
+        """`sockets` become vhost-user-blk disks, `devices` vfio-user PCI devices, `disks` (images
+        by serial number) disks that are only read."""
         self.folder = Path(folder)
         self.qmp_path = self.folder / "qmp.sock"
         self.lines = queue.Queue()
@@ -238,6 +245,9 @@ class Machine:
         for index, path in enumerate(sockets):
             command += ["-chardev", f"socket,id=c{index},path={path},{reconnect}", "-device",
                         f"vhost-user-blk-pci,chardev=c{index},num-queues=2"]
+        for serial, image in (disks or {}).items():
+            command += ["-drive", f"if=none,id={serial},file={image},format=raw,readonly=on",
+                        "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
         for path in devices:
             command += ["-device", json.dumps({"driver": "vfio-user-pci", "socket": {
                 "type": "unix", "path": str(path)}})]
