@@ -32,8 +32,8 @@ public actor NVMeController: Turnstiled {
     var latest: NVMeFunctionState?
     var hostMemory: MappedMemory?
     var model: ControllerModel
-    /// What was last written of it to function memory.
-    var storedRecord: [UInt8] = []
+    /// What is written of it to function memory.
+    var records: OutcomeRecord
     /// Nil while the controller is disabled, or cannot be served.
     var admin: RunningAdminQueue?
     /// By completion queue.
@@ -71,7 +71,7 @@ public actor NVMeController: Turnstiled {
     init(
         options: NVMeOptions, subsystem: NVMeSubsystem, controllerID: UInt16,
         port: any NVMeFunctionPort, group: ReactorGroup, memoryMap: HostMemoryMap,
-        pauses: PauseHistograms, log: Logger
+        memoryVersion: Int, pauses: PauseHistograms, log: Logger
     ) throws(ControllerError) {
         self.options = options
         self.subsystem = subsystem
@@ -86,7 +86,8 @@ public actor NVMeController: Turnstiled {
             journal = try NVMeMemory(
                 adopting: Mapping(
                     port.functionMemory.number, byteCount: options.offer.memoryByteCount),
-                queueCount: options.queueCount + 1)
+                queueCount: options.queueCount + 1, wanting: memoryVersion)
+            records = OutcomeRecord(journal)
             doorbells = try Mapping(
                 port.doorbells.number, byteCount: DoorbellPage.fileByteCount)
         } catch let error as NVMeMemoryError {
@@ -120,6 +121,9 @@ public actor NVMeController: Turnstiled {
         configuration.offersDeallocate = options.offersDeallocate
         return configuration
     }
+
+    /// Of the layout of its function memory.
+    public nonisolated var memoryVersion: Int { journal.version }
 
     /// Takes one legal step, or refuses by naming the state.
     func step(_ event: ControllerState.Event) throws(ControllerError) {

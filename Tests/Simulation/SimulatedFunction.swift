@@ -15,6 +15,8 @@ final class SimulatedFunction {
     /// Rises with each reset.
     private(set) var epoch = 1
     private(set) var memory: HostMemory
+    /// Admin commands of the controller's life that were carried out, by their sequence.
+    var settled: Set<UInt64> = []
     let page: Mapping
     let journalFile: Mapping
     let lines: [SimulatedLine]
