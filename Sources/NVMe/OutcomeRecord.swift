@@ -1,3 +1,5 @@
+internal import Platform
+
 /// A controller's record, and what has become of its admin commands: an effect and its result count
 /// from one store on (design §4). Confined to the controller's owner.
 ///
@@ -68,6 +70,7 @@ public struct OutcomeRecord: Sendable {
             stored = nil
         }
         store(model)
+        CrashPoint.outcomeSettled.reached()
     }
 
     /// Notes what becomes of an open command when `admin` is settled: of itself, or of another.

@@ -57,8 +57,8 @@ extension SimulatedController {
         on admin: SimulatedAdminQueue
     ) {
         records.settle(command, status, result: result, with: model)
-        // What the dead write is put back.
-        if !store_probe_has_cut() { function.settled.insert(command.sequence) }
+        // What the dead write is put back; version 1 keeps no outcomes.
+        if !store_probe_has_cut(), journal.version > 1 { function.settled.insert(command.sequence) }
         then { [unowned self] in
             if let aborting { admin.queue.complete(aborting, .abortRequested) }
             admin.queue.complete(command.slot, status, result: result)

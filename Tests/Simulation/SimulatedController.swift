@@ -70,14 +70,15 @@ final class SimulatedController {
 
     init(
         _ function: SimulatedFunction, _ namespaces: [SimulatedNamespace], isSuspended: Bool,
-        complain: @escaping (String) -> Void
+        layout: Int, complain: @escaping (String) -> Void
     ) throws {
         self.function = function
         self.namespaces = namespaces
         self.complain = complain
         self.isSuspended = isSuspended
         journal = try NVMeMemory(
-            adopting: function.journalFile, queueCount: SimulatedFunction.queueCount + 1)
+            adopting: function.journalFile, queueCount: SimulatedFunction.queueCount + 1,
+            wanting: layout)
         records = OutcomeRecord(journal)
         var configuration = ControllerModel.Configuration(
             subsystemNQN: "nqn.2014-08.org.nvmexpress:test", serialNumber: "S", modelNumber: "M",
