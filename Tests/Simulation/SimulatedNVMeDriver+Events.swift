@@ -46,8 +46,13 @@ extension SimulatedNVMeDriver {
             })
     }
 
-    /// Looks at the namespaces that the log names, and at no other.
+    /// Looks at the namespaces that the log names, and at no other. In version 1 of function memory
+    /// a log that was cleared before a death is read again, empty.
     private func takeLog() {
+        if function.memoryVersion == 1 {
+            known = present
+            unread = []
+        }
         for index in namespaces.indices {
             let id = page(Layout.log).load(UInt32.self, at: 4 * index)
             if id == 0 { return }
