@@ -150,6 +150,9 @@ extension NVMeController {
         }
     }
 
+    /// Of the layout of its function memory.
+    public nonisolated var memoryVersion: Int { journal.version }
+
     /// Writes what a successor must know, when it has changed.
     func storeRecord() { records.store(model) }
 

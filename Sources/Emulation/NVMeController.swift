@@ -122,9 +122,6 @@ public actor NVMeController: Turnstiled {
         return configuration
     }
 
-    /// Of the layout of its function memory.
-    public nonisolated var memoryVersion: Int { journal.version }
-
     /// Takes one legal step, or refuses by naming the state.
     func step(_ event: ControllerState.Event) throws(ControllerError) {
         guard let next = state.after(event) else {
