@@ -99,8 +99,7 @@ let package = Package(
             "snap_service",
             [
                 "Platform", "Reactor", "JSONRPC", "Hardware", "Card", "Bdev", "SoftDPU",
-                "Emulation",
-                "ControlAPI", argumentParser, logging,
+                "NVMe", "Emulation", "ControlAPI", argumentParser, logging,
             ]),
         command(
             "softdpu",

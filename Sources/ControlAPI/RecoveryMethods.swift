@@ -20,7 +20,9 @@ extension MethodRegistry {
                 "instance": JSONValue(instance), "dpu": JSONValue(context.manager.dpu),
                 "embedded": .bool(context.manager.isVolatile),
                 "virtio_memory_versions": [JSONValue(FunctionMemory.version)],
-                "nvme_memory_versions": [JSONValue(NVMeMemory.version)],
+                "nvme_memory_versions": .array(
+                    MemoryVersions.list(wanting: context.nvme.memoryVersion)
+                        .map { JSONValue($0) }),
             ]
         }
         register("softsnap_recovery_get") { _ in try present().report }

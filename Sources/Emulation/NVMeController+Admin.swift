@@ -10,6 +10,7 @@ extension NVMeController {
         await enterTurnstile()
         defer { turnstile.leave() }
         guard let admin, admin.run == run else { return }
+        let before = model
         var action = model.execute(command, figures: figures)
         if case .fetch(let byteCount) = action {
             switch await admin.read(command.slot, byteCount: byteCount) {
@@ -17,40 +18,54 @@ extension NVMeController {
             case .failure(let status): action = .complete(status)
             }
         }
-        await carryOut(action, of: command.slot, on: admin)
+        if case .complete(.success, _, let data?) = action,
+            let fault = await admin.write(command.slot, data)
+        {
+            // A log that its driver has not got is still to be read.
+            model = before
+            action = .complete(fault)
+        }
+        await carryOut(action, of: command, on: admin)
         await deliverEvents()
         storeRecord()
     }
 
+    /// In the order of stores that `OutcomeRecord` states.
     private func carryOut(
-        _ action: ControllerModel.Action, of slot: Int, on admin: RunningAdminQueue
+        _ action: ControllerModel.Action, of command: AdminCommand, on admin: RunningAdminQueue
     ) async {
         var status = NVMeStatus.success
         var result: UInt32 = 0
+        var aborted: Int?
         switch action {
-        case .complete(let status, let result, let data):
-            // The effect is on record before the host can know of it.
-            storeRecord()
-            return await admin.complete(slot, status, result: result, data: data)
+        case .complete(let end, let value, _): (status, result) = (end, value)
         case .hold: return
         case .fetch: status = .internalError
-        case .createCompletionQueue(let id, let record): status = await create(id, record)
+        case .createCompletionQueue(let id, let record):
+            status = await create(id, record, for: command)
         case .createSubmissionQueue(let id, let record):
-            status = await createSubmission(id, record)
-        case .deleteCompletionQueue(let id): await deleteCompletion(id)
-        case .deleteSubmissionQueue(let id): await deleteSubmission(id)
-        case .abort(let queue, let command):
-            result = await abort(queue, command, on: admin) ? 0 : 1
+            status = await createSubmission(id, record, for: command)
+        case .deleteCompletionQueue(let id): await deleteCompletion(id, for: command)
+        case .deleteSubmissionQueue(let id): await deleteSubmission(id, for: command)
+        case .abort(0, let id):
+            aborted = model.abortAdmin(id)
+            if let aborted { records.decide(aborted, .abortRequested, by: command) }
+            result = aborted == nil ? 1 : 0
+        case .abort(let queue, let id): result = await abort(queue, id) ? 0 : 1
         case .useShadowDoorbells(let shadow): status = await moveDoorbells(to: shadow)
         }
-        await admin.complete(slot, status, result: result)
+        records.settle(command, status, result: result, with: model)
+        if let aborted { await admin.complete(aborted, .abortRequested) }
+        await admin.complete(command.slot, status, result: result)
     }
 
     // --- queues ---
 
-    private func create(_ id: UInt16, _ record: QueueRecord) async -> NVMeStatus {
+    private func create(
+        _ id: UInt16, _ record: QueueRecord, for command: AdminCommand
+    ) async -> NVMeStatus {
         if let memory = hostMemory?.memory { head(of: id).clear(in: memory) }
-        journal.createCompletionQueue(id, record)
+        records.createCompletionQueue(id, record, by: command)
         do {
             queues[id] = try await startQueue(id, record, submissions: [:])
             model.createdCompletionQueue(id, record)
@@ -58,15 +73,17 @@ extension NVMeController {
         } catch {
             log.error(
                 "event=queue_refused controller=\(options.name) queue=\(id) error=\"\(error)\"")
-            journal.deleteCompletionQueue(id)
+            records.deleteCompletionQueue(id, by: command)
             return .internalError
         }
     }
 
-    private func createSubmission(_ id: UInt16, _ record: QueueRecord) async -> NVMeStatus {
+    private func createSubmission(
+        _ id: UInt16, _ record: QueueRecord, for command: AdminCommand
+    ) async -> NVMeStatus {
         guard let queue = queues[record.completionQueue] else { return .invalidCompletionQueue }
         if let memory = hostMemory?.memory { tail(of: id).clear(in: memory) }
-        journal.createSubmissionQueue(id, record)
+        records.createSubmissionQueue(id, record, by: command)
         do {
             try await queue.add(setup(id, record), kick: port.kicks[Int(id)])
             model.createdSubmissionQueue(id, record)
@@ -74,39 +91,32 @@ extension NVMeController {
         } catch {
             log.error(
                 "event=queue_refused controller=\(options.name) queue=\(id) error=\"\(error)\"")
-            journal.deleteSubmissionQueue(id)
+            records.deleteSubmissionQueue(id, by: command)
             return .internalError
         }
     }
 
-    private func deleteCompletion(_ id: UInt16) async {
+    private func deleteCompletion(_ id: UInt16, for command: AdminCommand) async {
         if let queue = queues.removeValue(forKey: id) {
             await queue.stop(discarding: false)
             _ = await queue.drained(within: nil)
             await queue.close()
             group.giveBack(queue.reactor)
         }
-        journal.deleteCompletionQueue(id)
+        records.deleteCompletionQueue(id, by: command)
         model.deletedCompletionQueue(id)
     }
 
-    private func deleteSubmission(_ id: UInt16) async {
+    private func deleteSubmission(_ id: UInt16, for command: AdminCommand) async {
         if let completion = model.submissionQueues[id]?.completionQueue {
             await queues[completion]?.remove(submission: id)
         }
-        journal.deleteSubmissionQueue(id)
+        records.deleteSubmissionQueue(id, by: command)
         model.deletedSubmissionQueue(id)
     }
 
-    /// Whether the command was found in time.
-    private func abort(
-        _ submission: UInt16, _ command: UInt16, on admin: RunningAdminQueue
-    ) async -> Bool {
-        if submission == 0 {
-            guard let slot = model.abortAdmin(command) else { return false }
-            await admin.complete(slot, .abortRequested)
-            return true
-        }
+    /// Whether the I/O command was found in time.
+    private func abort(_ submission: UInt16, _ command: UInt16) async -> Bool {
         guard let completion = model.submissionQueues[submission]?.completionQueue else {
             return false
         }
@@ -126,7 +136,6 @@ extension NVMeController {
             await queue.exchange(head: head(of: id), tails: tails)
         }
         // Their values are there when a successor looks for them there.
-        storeRecord()
         return .success
     }
 
@@ -141,13 +150,11 @@ extension NVMeController {
         }
     }
 
+    /// Of the layout of its function memory.
+    public nonisolated var memoryVersion: Int { journal.version }
+
     /// Writes what a successor must know, when it has changed.
-    func storeRecord() {
-        let record = model.record
-        if record == storedRecord { return }
-        journal.storeControllerRecord(record)
-        storedRecord = record
-    }
+    func storeRecord() { records.store(model) }
 
     private var figures: SMARTFigures {
         var figures = SMARTFigures()

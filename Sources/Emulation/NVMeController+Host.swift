@@ -60,8 +60,7 @@ extension NVMeController {
         await waitForDrain("reset")
         await endQueues()
         model.reset()
-        journal.clear()
-        storeRecord()
+        records.clear(model)
         hasFailed = false
     }
 
@@ -155,14 +154,12 @@ extension NVMeController {
     func startController(_ wanted: NVMeFunctionState) async {
         let isAdoption = wanted.status & Registers.ready != 0
         if isAdoption {
-            guard let record = journal.loadControllerRecord(),
-                model.restore(record, from: journal)
-            else { return await fail("function memory does not say what its driver has set up") }
-            storedRecord = record
+            guard records.restore(&model) else {
+                return await fail("function memory does not say what its driver has set up")
+            }
         } else {
             model.reset()
-            journal.clear()
-            storeRecord()
+            records.clear(model)
         }
         let pause = isAdoption ? pauseWatch() : nil
         arrival = nil

@@ -32,8 +32,8 @@ public actor NVMeController: LeasedController {
     var latest: NVMeFunctionState?
     var hostMemory: MappedMemory?
     var model: ControllerModel
-    /// What was last written of it to function memory.
-    var storedRecord: [UInt8] = []
+    /// What is written of it to function memory.
+    var records: OutcomeRecord
     /// Nil while the controller is disabled, or cannot be served.
     var admin: RunningAdminQueue?
     /// By completion queue.
@@ -73,7 +73,7 @@ public actor NVMeController: LeasedController {
     init(
         options: NVMeOptions, subsystem: NVMeSubsystem, controllerID: UInt16,
         port: any NVMeFunctionPort, group: ReactorGroup, memoryMap: HostMemoryMap,
-        pauses: PauseHistograms, log: Logger
+        memoryVersion: Int, pauses: PauseHistograms, log: Logger
     ) throws(ControllerError) {
         self.options = options
         self.subsystem = subsystem
@@ -88,7 +88,8 @@ public actor NVMeController: LeasedController {
             journal = try NVMeMemory(
                 adopting: Mapping(
                     port.functionMemory.number, byteCount: options.offer.memoryByteCount),
-                queueCount: options.queueCount + 1)
+                queueCount: options.queueCount + 1, wanting: memoryVersion)
+            records = OutcomeRecord(journal)
             doorbells = try Mapping(
                 port.doorbells.number, byteCount: DoorbellPage.fileByteCount)
         } catch let error as NVMeMemoryError {

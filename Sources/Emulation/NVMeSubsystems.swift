@@ -1,6 +1,7 @@
 public import Bdev
 public import Hardware
 public import Logging
+public import NVMe
 internal import Platform
 
 /// The NVM subsystems of a service, with their namespaces and controllers, in the order of their
@@ -9,6 +10,7 @@ public actor NVMeSubsystems {
     let manager: any EmulationManager
     private let group: ReactorGroup
     private let memoryMap = HostMemoryMap()
+    public nonisolated let memoryVersion: Int
     private let log: Logger
     public nonisolated let pauses = PauseHistograms()
     public private(set) var subsystems: [NVMeSubsystem] = []
@@ -21,8 +23,14 @@ public actor NVMeSubsystems {
     /// Controllers that `modify` is at.
     var changing: Set<String> = []
 
-    public init(manager: any EmulationManager, group: ReactorGroup, log: Logger) {
+    /// - Parameter memoryVersion: of the function memory that a controller's reset leaves, one of
+    ///   `MemoryVersions.spoken`.
+    public init(
+        manager: any EmulationManager, group: ReactorGroup,
+        memoryVersion: Int = MemoryVersions.newest, log: Logger
+    ) {
         self.manager = manager
+        self.memoryVersion = memoryVersion
         self.group = group
         self.log = log
     }
@@ -266,7 +274,8 @@ public actor NVMeSubsystems {
         do throws(ControllerError) {
             let controller = try NVMeController(
                 options: options, subsystem: subsystem, controllerID: id, port: port,
-                group: group, memoryMap: memoryMap, pauses: pauses, log: log)
+                group: group, memoryMap: memoryMap, memoryVersion: memoryVersion,
+                pauses: pauses, log: log)
             try await controller.start()
             CrashPoint.createDone.reached()
             return controller

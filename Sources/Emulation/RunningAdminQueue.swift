@@ -59,10 +59,20 @@ final class RunningAdminQueue: @unchecked Sendable {
     }
 
     /// Posts what has become of a command.
-    func complete(
-        _ slot: Int, _ status: NVMeStatus, result: UInt32 = 0, data: [UInt8]? = nil
-    ) async {
-        await use { $0.queue.complete(slot, status, result: result, data: data) }
+    func complete(_ slot: Int, _ status: NVMeStatus, result: UInt32 = 0) async {
+        await use { $0.queue.complete(slot, status, result: result) }
+    }
+
+    /// Gives the host a command's data.
+    /// - Returns: the status to complete it with when that cannot be; nil when it has them.
+    func write(_ slot: Int, _ data: [UInt8]) async -> NVMeStatus? {
+        await reactor.run { [self] _ in
+            guard let poller else { return .internalError }
+            do throws(NVMeStatus) {
+                try poller.queue.write(slot, data)
+                return nil
+            } catch { return error }
+        }
     }
 
     /// The first bytes of a command's data.

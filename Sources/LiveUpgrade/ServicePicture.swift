@@ -62,6 +62,8 @@ public struct ControllerPicture: Sendable, Equatable {
     public let state: String
     /// Its part in a hand-over: preparing, offered, handed_over, listener, expired.
     public let part: String?
+    /// NVMe: layout of its function's memory; nil when its service does not say.
+    public let memoryVersion: UInt64?
     /// What makes it: without what only says how it starts.
     public let creation: ConfigurationCall
     /// NVMe: its namespaces.
@@ -125,11 +127,17 @@ public struct ServicePicture: Sendable, Equatable {
         creation.params["suspended"] = nil
         return ControllerPicture(
             family: family, name: name, vuid: vuid, state: entry["state"]?.string ?? "",
-            part: entry["live_update"]?.string, creation: creation,
+            part: entry["live_update"]?.string, memoryVersion: entry["memory_version"]?.unsigned,
+            creation: creation,
             attachments: calls.filter {
                 $0.method == "\(family.rawValue)_controller_attach_ns"
                     && $0.text("ctrl_id") == name
             })
+    }
+
+    /// Layouts of NVMe function memory that it adopts.
+    var nvmeMemoryVersions: [UInt64] {
+        facts["nvme_memory_versions"]?.array?.compactMap(\.unsigned) ?? []
     }
 
     /// The controller on a function.

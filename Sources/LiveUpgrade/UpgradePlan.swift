@@ -87,15 +87,38 @@ public struct UpgradePlan: Sendable, Equatable {
                 "the services have different software DPUs; functions move between services of "
                     + "one, started with the same --dpu")
         }
-        for kind in ["virtio_memory_versions", "nvme_memory_versions"] {
-            let written = source.facts[kind]?.array?.first
-            guard let written, destination.facts[kind]?.array?.contains(written) == true else {
-                throw UpgradeError(
-                    "function memory: the source writes version \(written?.text ?? "?") of "
-                        + "\(kind), and the destination reads "
-                        + "\(destination.facts[kind]?.text ?? "none"); use a destination between")
-            }
+        let kind = "virtio_memory_versions"
+        let written = source.facts[kind]?.array?.first
+        guard let written, destination.facts[kind]?.array?.contains(written) == true else {
+            throw UpgradeError(
+                "function memory: the source writes version \(written?.text ?? "?") of "
+                    + "\(kind), and the destination reads "
+                    + "\(destination.facts[kind]?.text ?? "none"); use a destination between")
         }
+        for controller in source.controllers where controller.family == .nvme {
+            try checkMemory(of: controller, source, destination)
+        }
+    }
+
+    /// A function keeps its layout while it moves: the destination must speak it.
+    private static func checkMemory(
+        of controller: ControllerPicture, _ source: ServicePicture, _ destination: ServicePicture
+    ) throws(UpgradeError) {
+        let spoken = destination.nvmeMemoryVersions
+        // A service that does not say which layout a function has speaks one only.
+        let found = controller.memoryVersion ?? source.nvmeMemoryVersions.first
+        if !controller.hasLease || found.map(spoken.contains) == true { return }
+        let oldest = spoken.min() ?? 0
+        let cure =
+            oldest > found ?? 0
+            ? "move it to a service that speaks both first, and reset the controller in its host "
+                + "there"
+            : "start the source with --function-memory-version \(spoken.max() ?? 1) and reset the "
+                + "controller in its host, or use a newer destination"
+        throw UpgradeError(
+            "controller \"\(controller.name)\" on \(controller.vuid): its function memory has "
+                + "layout version \(found.map { "\($0)" } ?? "?"), and the destination speaks "
+                + spoken.map { "\($0)" }.joined(separator: ", ") + "; \(cure)")
     }
 
     private mutating func planMoves(

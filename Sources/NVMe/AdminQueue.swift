@@ -6,8 +6,8 @@ public import Platform
 /// The admin queue: takes commands, hands them out, posts what has become of them. Confined to one
 /// thread.
 ///
-/// A command may stay open for ever (Asynchronous Event Request). What a predecessor left open is
-/// handed out again, marked as a replay.
+/// A command may stay open for ever (Asynchronous Event Request). Of what a predecessor left open,
+/// recorded outcomes are posted (`OutcomeRecord`); the rest is handed out again.
 public struct AdminQueue: ~Copyable {
     /// Segments of one command's data at most.
     private static let segmentLimit = 1024
@@ -25,6 +25,8 @@ public struct AdminQueue: ~Copyable {
     private var ready: BoundedQueue<UInt32>
     private let segments = SegmentArena(capacity: AdminQueue.segmentLimit)
     private var replay: SlotReplay?
+    /// Marks up to here counted when the queue was taken over.
+    private var settled: UInt64 = 0
     /// Ends of commands that came while the ring was not there.
     private var held: [HeldEnd] = []
     private var turn = QueueCounters.Reading()
@@ -34,7 +36,6 @@ public struct AdminQueue: ~Copyable {
         let slot: Int
         let status: NVMeStatus
         let result: UInt32
-        let data: [UInt8]?
     }
 
     /// - Parameter journal: of the function; a journal that is in use is taken over.
@@ -66,6 +67,7 @@ public struct AdminQueue: ~Copyable {
     }
 
     private mutating func adopt(_ left: [UInt32]) {
+        settled = journalMemory.settledMark
         freeSlots.keep(left)
         replay = SlotReplay(slots: left)
     }
@@ -110,6 +112,8 @@ public struct AdminQueue: ~Copyable {
             limit = min(limit, completion.knownRoom(reserved: outstanding))
         }
         while limit > 0, try submission.hasWork(), let slot = freeSlots.take() {
+            // Before the command: an outcome of the slot's last one must not become its own.
+            journal.reopen(slot)
             journal.began(
                 slot, submission.entry(), sequence: submission.consumed, submission: 0)
             submission.advance()
@@ -122,40 +126,44 @@ public struct AdminQueue: ~Copyable {
         if !submission.isCommitted { submission.commit() }
     }
 
-    /// The next command to carry out; nil when there is none. It is `complete`d once, whenever.
+    /// The next command to carry out; nil when there is none, or while its answer could not be
+    /// posted. It is `complete`d once, whenever.
     public mutating func next() -> AdminCommand? {
-        if !phase.answers { return nil }
-        let again = replay?.next()
-        guard let slot = again ?? ready.pop() else { return nil }
-        return AdminCommand(
-            slot: Int(slot), command: journal.command(slot), sequence: journal.sequence(slot),
-            isReplay: again != nil)
+        while phase.answers, !completion.isParked {
+            let again = replay?.next()
+            guard let slot = again ?? ready.pop() else { return nil }
+            if again != nil {
+                if let outcome = journal.outcome(slot, settled: settled) {
+                    complete(Int(slot), outcome.status, result: outcome.result)
+                    continue
+                }
+                // Decided and never settled: the mark may be reached by another command.
+                journal.reopen(slot)
+            }
+            return AdminCommand(
+                slot: Int(slot), command: journal.command(slot),
+                sequence: journal.sequence(slot),
+                mayBeDone: again != nil && !journalMemory.recordsOutcomes)
+        }
+        return nil
     }
 
     private mutating func postHeld() {
         let due = held
         held = []
-        for end in due { complete(end.slot, end.status, result: end.result, data: end.data) }
+        for end in due { complete(end.slot, end.status, result: end.result) }
     }
 
     /// Posts the end of a command, or keeps it until the ring is back. The driver is interrupted at
     /// the next poll.
-    /// - Parameter data: goes where the command's PRP entries say; when it cannot, that becomes the
-    ///   command's status.
-    public mutating func complete(
-        _ slot: Int, _ status: NVMeStatus, result: UInt32 = 0, data: [UInt8]? = nil
-    ) {
+    public mutating func complete(_ slot: Int, _ status: NVMeStatus, result: UInt32 = 0) {
         let number = UInt32(slot)
         precondition(freeSlots.isTaken(number), "the command is not open")
         if phase.answers, completion.isParked {
-            held.append(HeldEnd(slot: slot, status: status, result: result, data: data))
+            held.append(HeldEnd(slot: slot, status: status, result: result))
             return
         }
         if phase.answers {
-            var status = status
-            if let data, status == .success {
-                do { try write(data, number) } catch { status = error }
-            }
             if !submission.isCommitted { submission.commit() }
             journal.ending(number, at: completion.tail, phase: completion.phase)
             completion.post(
@@ -169,9 +177,14 @@ public struct AdminQueue: ~Copyable {
         turn.completed &+= 1
     }
 
-    private func write(_ data: [UInt8], _ slot: UInt32) throws(NVMeStatus) {
+    /// Puts a command's data where its PRP entries say. The driver looks at it after the completion
+    /// only, so it may be written again.
+    /// - Throws: the status to complete the command with.
+    public func write(_ slot: Int, _ data: [UInt8]) throws(NVMeStatus) {
+        precondition(freeSlots.isTaken(UInt32(slot)), "the command is not open")
+        if !phase.answers { return }
         var offset = 0
-        let list = try list(slot, byteCount: data.count)
+        let list = try list(UInt32(slot), byteCount: data.count)
         for index in 0..<list.count {
             let segment = list[index]
             segment.store(bytes: Array(data[offset..<offset + segment.byteCount]))
@@ -261,8 +274,9 @@ public struct AdminQueue: ~Copyable {
             fail(.memoryGone)
             return false
         }
-        if turn.completed > 0 || replay?.isEmpty == false || !ready.isEmpty { return false }
-        if !held.isEmpty, !completion.isParked { return false }
+        if turn.completed > 0 { return false }
+        let waits = replay?.isEmpty == false || !ready.isEmpty || !held.isEmpty
+        if waits, !completion.isParked { return false }
         if isParked { return true }
         submission.askForTail()
         completion.askForHead()

@@ -120,6 +120,7 @@ public struct ControllerModel: Sendable {
         guard command.flags & UInt8(NVME_FUSE_MASK) == 0 else {
             return refuse(admin, .invalidField)
         }
+        if admin.mayBeDone, isDone(command) { return .complete(.success) }
         switch Int(command.opcode) {
         case NVME_ADMIN_IDENTIFY: return settle(admin, identify(command))
         case NVME_ADMIN_GET_LOG_PAGE: return settle(admin, logPage(command, figures))
@@ -171,9 +172,7 @@ public struct ControllerModel: Sendable {
         guard pages.allSatisfy({ $0 != 0 && $0 % UInt64(QueueShape.pageByteCount) == 0 }) else {
             return refuse(admin, .invalidField)
         }
-        let shadow = ShadowDoorbells(values: command.prp1, eventIndexes: command.prp2)
-        if admin.isReplay, shadowDoorbells == shadow { return .complete(.success) }
-        return .useShadowDoorbells(shadow)
+        return .useShadowDoorbells(command.shadowDoorbells)
     }
 
     /// I/O doorbells are in host memory from now on.
@@ -185,17 +184,12 @@ public struct ControllerModel: Sendable {
 
     private mutating func createCompletionQueue(_ admin: AdminCommand) -> Action {
         let command = admin.command
-        let (id, size) = command.queueIDAndSize
-        let vector = UInt16(truncatingIfNeeded: command.cdw11 >> 16)
-        let record = QueueRecord(
-            completionAt: command.prp1, size: size, vector: vector,
-            isInterruptEnabled: command.cdw11 & 2 != 0)
-        if admin.isReplay, completionQueues[id] == record { return .complete(.success) }
+        let (id, record) = (command.queueID, command.completionQueue)
         guard isQueue(id), completionQueues[id] == nil else {
             return refuse(admin, .invalidQueueID)
         }
-        if let status = checkRing(command, size) { return refuse(admin, status) }
-        guard Int(vector) < configuration.vectorCount else {
+        if let status = checkRing(command, record.size) { return refuse(admin, status) }
+        guard Int(record.vector) < configuration.vectorCount else {
             return refuse(admin, .invalidInterruptVector)
         }
         return .createCompletionQueue(id, record)
@@ -203,19 +197,15 @@ public struct ControllerModel: Sendable {
 
     private mutating func createSubmissionQueue(_ admin: AdminCommand) -> Action {
         let command = admin.command
-        let (id, size) = command.queueIDAndSize
-        let completion = UInt16(truncatingIfNeeded: command.cdw11 >> 16)
-        let record = QueueRecord(
-            submissionAt: command.prp1, size: size, completionQueue: completion,
-            priority: UInt8(command.cdw11 >> 1 & 3))
-        if admin.isReplay, submissionQueues[id] == record { return .complete(.success) }
+        let (id, record) = (command.queueID, command.submissionQueue)
+        let completion = record.completionQueue
         guard isQueue(id), submissionQueues[id] == nil else {
             return refuse(admin, .invalidQueueID)
         }
         guard completionQueues[completion] != nil else {
             return refuse(admin, isQueue(completion) ? .invalidCompletionQueue : .invalidQueueID)
         }
-        if let status = checkRing(command, size) { return refuse(admin, status) }
+        if let status = checkRing(command, record.size) { return refuse(admin, status) }
         return .createSubmissionQueue(id, record)
     }
 
@@ -228,10 +218,8 @@ public struct ControllerModel: Sendable {
     }
 
     private mutating func deleteCompletionQueue(_ admin: AdminCommand) -> Action {
-        let id = UInt16(truncatingIfNeeded: admin.command.cdw10)
-        guard completionQueues[id] != nil else {
-            return admin.isReplay ? .complete(.success) : refuse(admin, .invalidQueueID)
-        }
+        let id = admin.command.queueID
+        guard completionQueues[id] != nil else { return refuse(admin, .invalidQueueID) }
         if submissionQueues.values.contains(where: { $0.completionQueue == id }) {
             return refuse(admin, .invalidQueueDeletion)
         }
@@ -239,11 +227,24 @@ public struct ControllerModel: Sendable {
     }
 
     private mutating func deleteSubmissionQueue(_ admin: AdminCommand) -> Action {
-        let id = UInt16(truncatingIfNeeded: admin.command.cdw10)
-        guard submissionQueues[id] != nil else {
-            return admin.isReplay ? .complete(.success) : refuse(admin, .invalidQueueID)
-        }
+        let id = admin.command.queueID
+        guard submissionQueues[id] != nil else { return refuse(admin, .invalidQueueID) }
         return .deleteSubmissionQueue(id)
+    }
+
+    // --- function memory of version 1 ---
+
+    /// Whether a predecessor has carried the command out, as far as its effect tells.
+    private func isDone(_ command: nvme_sqe) -> Bool {
+        let id = command.queueID
+        switch Int(command.opcode) {
+        case NVME_ADMIN_CREATE_CQ: return completionQueues[id] == command.completionQueue
+        case NVME_ADMIN_CREATE_SQ: return submissionQueues[id] == command.submissionQueue
+        case NVME_ADMIN_DELETE_CQ: return completionQueues[id] == nil
+        case NVME_ADMIN_DELETE_SQ: return submissionQueues[id] == nil
+        case NVME_ADMIN_DOORBELL_BUFFER_CONFIG: return shadowDoorbells == command.shadowDoorbells
+        default: return false
+        }
     }
 
     // --- what the owner has done ---
@@ -259,8 +260,25 @@ public struct ControllerModel: Sendable {
 }
 
 extension nvme_sqe {
-    /// Dword 10 of the commands that create queues; the size is 0-based there.
-    fileprivate var queueIDAndSize: (UInt16, Int) {
-        (UInt16(truncatingIfNeeded: cdw10), Int(cdw10 >> 16) + 1)
+    /// Of the commands that create and delete queues.
+    fileprivate var queueID: UInt16 { UInt16(truncatingIfNeeded: cdw10) }
+    /// 0-based in dword 10.
+    private var queueSize: Int { Int(cdw10 >> 16) + 1 }
+
+    fileprivate var completionQueue: QueueRecord {
+        QueueRecord(
+            completionAt: prp1, size: queueSize, vector: UInt16(truncatingIfNeeded: cdw11 >> 16),
+            isInterruptEnabled: cdw11 & 2 != 0)
+    }
+
+    fileprivate var submissionQueue: QueueRecord {
+        QueueRecord(
+            submissionAt: prp1, size: queueSize,
+            completionQueue: UInt16(truncatingIfNeeded: cdw11 >> 16),
+            priority: UInt8(cdw11 >> 1 & 3))
+    }
+
+    fileprivate var shadowDoorbells: ControllerModel.ShadowDoorbells {
+        ControllerModel.ShadowDoorbells(values: prp1, eventIndexes: prp2)
     }
 }

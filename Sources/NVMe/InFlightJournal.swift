@@ -18,6 +18,9 @@ struct InFlightJournal {
         static let submissionQueue = 76
         static let state = 78
         static let stage = 79
+        static let mark = 80
+        static let result = 88
+        static let status = 92
     }
 
     /// How far a fused Compare and Write has come; kept in the slot of the write.
@@ -94,6 +97,32 @@ struct InFlightJournal {
 
     func setFusedStage(_ slot: UInt32, _ stage: FusedStage) {
         area.storeRelease8(stage.rawValue, at: offset(slot) + Field.stage)
+    }
+
+    // --- outcomes (`OutcomeRecord`) ---
+
+    /// Notes what becomes of an open admin command once the controller's record reaches `mark`.
+    func decide(_ slot: UInt32, _ status: NVMeStatus, result: UInt32, mark: UInt64) {
+        let start = offset(slot)
+        area.store(result, at: start + Field.result)
+        area.store(status.rawValue, at: start + Field.status)
+        // Pairs with `outcome` of a successor: the rest is there when the mark is.
+        area.storeRelease64(mark, at: start + Field.mark)
+    }
+
+    /// Nothing is decided of the slot's command.
+    func reopen(_ slot: UInt32) { area.storeRelease64(0, at: offset(slot) + Field.mark) }
+
+    /// What has become of an admin command that its driver has not heard of; nil for one that was
+    /// not carried out.
+    func outcome(_ slot: UInt32, settled: UInt64) -> (status: NVMeStatus, result: UInt32)? {
+        let start = offset(slot)
+        let mark = area.loadAcquire64(at: start + Field.mark)
+        guard mark > 0, mark <= settled else { return nil }
+        return (
+            NVMeStatus(rawValue: area.load(UInt16.self, at: start + Field.status)),
+            area.load(UInt32.self, at: start + Field.result)
+        )
     }
 
     // --- what a successor finds ---

@@ -41,7 +41,7 @@ public struct QueueRecord: Equatable, Sendable {
         isInterruptEnabled = record.is_interrupt_enabled != 0
     }
 
-    var wire: nvme_queue_record {
+    func wire(mark: UInt64) -> nvme_queue_record {
         var record = nvme_queue_record()
         record.address = address
         record.size = UInt32(size)
@@ -50,6 +50,7 @@ public struct QueueRecord: Equatable, Sendable {
         record.vector = vector
         record.is_interrupt_enabled = isInterruptEnabled ? 1 : 0
         record.is_valid = 1
+        record.mark = mark
         return record
     }
 }
@@ -61,15 +62,24 @@ extension NVMeMemory {
     }
 
     /// Replaces the controller's record as a whole. At most `controllerRecordLimit` bytes.
-    public func storeControllerRecord(_ record: [UInt8]) {
+    /// - Parameter settled: whatever bears this mark or a lower one counts from now on; version 1
+    ///   keeps no marks.
+    public func storeControllerRecord(_ record: [UInt8], settled: UInt64 = 0) {
         precondition(record.count <= NVMeMemory.controllerRecordLimit)
-        controller.write(record)
+        controller.write((recordsOutcomes ? ByteLayout.bytes(of: settled) : []) + record)
     }
 
     /// Nil when none was stored since the memory was made.
-    public func loadControllerRecord() -> [UInt8]? {
-        if case .record(_, _, let record) = controller.read() { return record }
-        return nil
+    public func loadControllerRecord() -> [UInt8]? { settledRecord?.record }
+
+    /// The highest mark that counts.
+    var settledMark: UInt64 { settledRecord?.settled ?? 0 }
+
+    private var settledRecord: (settled: UInt64, record: [UInt8])? {
+        guard case .record(_, _, let bytes) = controller.read() else { return nil }
+        if !recordsOutcomes { return (0, bytes) }
+        guard let settled = ByteLayout.load(UInt64.self, from: bytes) else { return nil }
+        return (settled, Array(bytes.dropFirst(8)))
     }
 
     private func cell(_ id: Int) -> Int {
@@ -97,10 +107,7 @@ extension NVMeMemory {
     }
 
     private static func record(_ reading: RecordPair.Reading) -> QueueRecord? {
-        guard case .record(_, _, let bytes) = reading,
-            let record = ByteLayout.load(nvme_queue_record.self, from: bytes)
-        else { return nil }
-        return QueueRecord(record)
+        reading.queueRecord.flatMap { QueueRecord($0) }
     }
 
     public func submissionQueue(_ id: UInt16) -> QueueRecord? {
@@ -111,39 +118,75 @@ extension NVMeMemory {
         NVMeMemory.record(completions(Int(id)).read())
     }
 
+    // A mark is that of the command that is carried out; 0 counts at once.
+
     /// Notes a new submission queue. It starts at entry 0.
-    public func createSubmissionQueue(_ id: UInt16, _ record: QueueRecord) {
+    public func createSubmissionQueue(_ id: UInt16, _ record: QueueRecord, mark: UInt64 = 0) {
         consumedCount(of: id).storeRelease64(0, at: 0)
-        submissions(Int(id)).write(ByteLayout.bytes(of: record.wire))
+        write(record.wire(mark: mark), to: submissions(Int(id)))
     }
 
     /// Notes a new completion queue. Its journal is empty.
-    public func createCompletionQueue(_ id: UInt16, _ record: QueueRecord) {
+    public func createCompletionQueue(_ id: UInt16, _ record: QueueRecord, mark: UInt64 = 0) {
         clearJournal(id)
         lastAnswer(of: id).storeRelease64(0, at: 0)
-        completions(Int(id)).write(ByteLayout.bytes(of: record.wire))
+        write(record.wire(mark: mark), to: completions(Int(id)))
     }
 
     /// - Precondition: nothing of it is in flight.
-    public func deleteSubmissionQueue(_ id: UInt16) {
-        if submissionQueue(id) == nil { return }
-        submissions(Int(id)).write(ByteLayout.bytes(of: nvme_queue_record()))
+    public func deleteSubmissionQueue(_ id: UInt16, mark: UInt64 = 0) {
+        delete(from: submissions(Int(id)), mark: mark)
     }
 
-    public func deleteCompletionQueue(_ id: UInt16) {
-        if completionQueue(id) == nil { return }
-        completions(Int(id)).write(ByteLayout.bytes(of: nvme_queue_record()))
+    public func deleteCompletionQueue(_ id: UInt16, mark: UInt64 = 0) {
+        delete(from: completions(Int(id)), mark: mark)
     }
 
-    /// A controller reset (CC.EN 1 to 0): no queues, nothing in flight. The controller's record
-    /// stays; its owner stores the one that says what the reset left.
-    public func clear() {
-        for id in 0..<UInt16(queueCount) {
-            deleteSubmissionQueue(id)
-            deleteCompletionQueue(id)
-            clearJournal(id)
-            consumedCount(of: id).storeRelease64(0, at: 0)
+    private func delete(from pair: RecordPair, mark: UInt64) {
+        if NVMeMemory.record(pair.read()) == nil { return }
+        var record = nvme_queue_record()
+        record.mark = mark
+        write(record, to: pair)
+    }
+
+    private func write(_ record: nvme_queue_record, to pair: RecordPair) {
+        pair.write(Array(ByteLayout.bytes(of: record).prefix(queueRecordByteCount)))
+    }
+
+    private var queueRecordByteCount: Int {
+        MemoryLayout<nvme_queue_record>.size - (recordsOutcomes ? 0 : 8)
+    }
+
+    /// Takes back queues that a predecessor made or deleted for a command that it did not settle.
+    /// Cut short, it is done again.
+    func takeBackUnsettled() {
+        let settled = settledMark
+        for id in 0..<queueCount {
+            for pair in [submissions(id), completions(id)] {
+                // A creation that failed has marked both copies.
+                while case .record(_, let copy, _) = pair.read(),
+                    let record = pair.read().queueRecord, record.mark > settled
+                {
+                    pair.erase(copy)
+                }
+            }
         }
+    }
+
+    /// A controller reset (CC.EN 1 to 0): no queues, nothing in flight; the layout becomes the one
+    /// that is wanted. The controller's record is old; its owner stores the one that says what the
+    /// reset left. Cut short, it is done again: the controller is not ready meanwhile.
+    public func clear() {
+        for id in 0..<queueCount {
+            for pair in [submissions(id), completions(id)] {
+                for copy in 0...1 { pair.erase(copy) }
+            }
+            clearJournal(UInt16(id))
+            consumedCount(of: UInt16(id)).storeRelease64(0, at: 0)
+        }
+        if version == wantedVersion { return }
+        for copy in 0...1 { controller.erase(copy) }
+        layOut()
     }
 
     func checkRecords() throws(NVMeMemoryError) {
@@ -153,7 +196,7 @@ extension NVMeMemory {
                 switch pair.read() {
                 case .empty: break
                 case .record(_, _, let bytes):
-                    guard bytes.count == MemoryLayout<nvme_queue_record>.size else {
+                    guard bytes.count == queueRecordByteCount else {
                         throw .damaged("the record of \(name) queue \(id)")
                     }
                 case .damaged: throw .damaged("the record of \(name) queue \(id)")
@@ -200,5 +243,14 @@ extension NVMeMemory {
                 throw .damaged("slot \(slot) of completion queue \(id)")
             }
         }
+    }
+}
+
+extension RecordPair.Reading {
+    /// Of a queue. Version 1 has no mark: it counts.
+    fileprivate var queueRecord: nvme_queue_record? {
+        guard case .record(_, _, let bytes) = self else { return nil }
+        return ByteLayout.load(
+            nvme_queue_record.self, from: bytes.padded(to: MemoryLayout<nvme_queue_record>.size))
     }
 }

@@ -16,8 +16,11 @@ public enum NVMeMemoryError: Error, Equatable, Sendable {
             "the function memory has \(byteCount) bytes; \(needed) are needed"
         case .notOurs: "the function memory holds something else"
         case .otherVersion(let version):
-            "the function memory has layout version \(version); this service speaks"
-                + " \(NVME_MEMORY_VERSION)"
+            "the function memory has layout version \(version), and this service speaks "
+                + "\(MemoryVersions.spoken.lowerBound) to \(MemoryVersions.spoken.upperBound); "
+                + "let a service that speaks it convert it: start that with "
+                + "--function-memory-version \(MemoryVersions.spoken.upperBound) and reset the "
+                + "controller in its host"
         case .otherShape(let count):
             "the function memory was laid out for \(count) queues"
         case .damaged(let what): "the function memory is damaged: \(what)"
@@ -29,11 +32,9 @@ public enum NVMeMemoryError: Error, Equatable, Sendable {
 /// record, the queues that the driver created, and the commands in flight (design §4).
 ///
 /// Every update can be cut short by the death of its process at any store: what is found afterwards
-/// is the state before or after it. The service that holds the lease is the only writer.
+/// is the state before or after it. The service that holds the lease is the only writer. It keeps
+/// the layout that it finds until the controller's reset (design §5).
 public final class NVMeMemory: Sendable {
-    /// Of the layout that is written, the only one that is read.
-    public static let version = Int(NVME_MEMORY_VERSION)
-
     /// Commands in flight on one completion queue.
     public static let inFlightLimit = Int(NVME_MEMORY_IN_FLIGHT_LIMIT)
     public static let controllerRecordLimit = Int(NVME_MEMORY_CONTROLLER_BYTES)
@@ -43,6 +44,8 @@ public final class NVMeMemory: Sendable {
     private let owner: Mapping
     /// The admin queue, 0, and the I/O queues.
     public let queueCount: Int
+    /// Of the layout that the next reset leaves.
+    let wantedVersion: Int
 
     enum Layout {
         static let header = MemoryLayout<nvme_memory_header>.size
@@ -65,17 +68,23 @@ public final class NVMeMemory: Sendable {
     }
 
     /// The whole of a memory file.
-    public convenience init(adopting mapping: Mapping, queueCount: Int) throws(NVMeMemoryError) {
-        try self.init(adopting: mapping.bytes, of: mapping, queueCount: queueCount)
+    public convenience init(
+        adopting mapping: Mapping, queueCount: Int, wanting version: Int = MemoryVersions.newest
+    ) throws(NVMeMemoryError) {
+        try self.init(
+            adopting: mapping.bytes, of: mapping, queueCount: queueCount, wanting: version)
     }
 
     /// Makes zero-filled memory ready, or adopts and checks what a predecessor left.
     /// - Parameters:
     ///   - bytes: part of `owner`, which is kept.
     ///   - queueCount: the admin queue included, 1 ... 65535.
+    ///   - version: layout of memory that is made ready, or that a reset clears.
     public init(
-        adopting bytes: SharedBytes, of owner: Mapping, queueCount: Int
+        adopting bytes: SharedBytes, of owner: Mapping, queueCount: Int,
+        wanting version: Int = MemoryVersions.newest
     ) throws(NVMeMemoryError) {
+        precondition(MemoryVersions.spoken.contains(version), "the layout is not spoken")
         precondition(queueCount > 0 && queueCount <= 65535)
         let needed = NVMeMemory.byteCount(queueCount: queueCount)
         guard bytes.byteCount >= needed else {
@@ -85,36 +94,51 @@ public final class NVMeMemory: Sendable {
         self.bytes = bytes
         self.owner = owner
         self.queueCount = queueCount
+        wantedVersion = version
         try adopt()
     }
 
     // --- header ---
 
+    /// Of the layout that is there.
+    public var version: Int { Int(bytes.load(nvme_memory_header.self, at: 0).version) }
+
+    /// Whether outcomes of admin commands are on record with their effects.
+    var recordsOutcomes: Bool { version > NVME_MEMORY_OLDEST_VERSION }
+
     private func adopt() throws(NVMeMemoryError) {
         let header = bytes.load(nvme_memory_header.self, at: 0)
-        if header.magic == 0 {
-            // Nothing was written before the magic, which is written last.
-            var fresh = expectedHeader()
-            fresh.magic = 0
-            bytes.store(fresh, at: 0)
-            // Pairs with a successor's reading of the header: the rest is there when the magic is.
-            bytes.storeRelease32(UInt32(NVME_MEMORY_MAGIC), at: 0)
-            return
-        }
+        if header.magic == 0 { return layOut() }
         guard header.magic == NVME_MEMORY_MAGIC else { throw .notOurs }
-        guard header.version == NVME_MEMORY_VERSION else { throw .otherVersion(header.version) }
+        guard MemoryVersions.spoken.contains(Int(header.version)) else {
+            throw .otherVersion(header.version)
+        }
         guard header.checksum == NVMeMemory.checksum(header) else { throw .damaged("its header") }
         guard header.queue_count == queueCount else {
             throw .otherShape(queueCount: header.queue_count)
         }
-        guard header.checksum == expectedHeader().checksum else { throw .damaged("its layout") }
+        guard header.checksum == expectedHeader(header.version).checksum else {
+            throw .damaged("its layout")
+        }
         try checkRecords()
     }
 
-    private func expectedHeader() -> nvme_memory_header {
+    /// Writes the header of memory that is empty, or holds nothing but a cleared function.
+    func layOut() {
+        var fresh = expectedHeader(UInt16(wantedVersion))
+        fresh.magic = 0
+        // Pairs with a successor's reading of the header: without the magic the rest says nothing.
+        bytes.storeRelease32(0, at: 0)
+        fullFence()
+        bytes.store(fresh, at: 0)
+        // Pairs with a successor's reading of the header: the rest is there when the magic is.
+        bytes.storeRelease32(UInt32(NVME_MEMORY_MAGIC), at: 0)
+    }
+
+    private func expectedHeader(_ version: UInt16) -> nvme_memory_header {
         var header = nvme_memory_header()
         header.magic = UInt32(NVME_MEMORY_MAGIC)
-        header.version = UInt16(NVME_MEMORY_VERSION)
+        header.version = version
         header.queue_count = UInt16(queueCount)
         header.byte_count = UInt64(NVMeMemory.byteCount(queueCount: queueCount))
         header.controller_offset = UInt32(Layout.controller)

@@ -64,6 +64,9 @@ struct RecordPair {
         area.storeRelease64(sequence + 1, at: start)
     }
 
+    /// As if the copy had never been written.
+    func erase(_ copy: Int) { area.storeRelease64(0, at: copy * stride) }
+
     private static func checksum(_ sequence: UInt64, _ bytes: [UInt8]) -> UInt64 {
         Checksum.fnv1a(
             ByteLayout.bytes(of: sequence) + ByteLayout.bytes(of: UInt32(bytes.count)) + bytes)

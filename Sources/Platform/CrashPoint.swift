@@ -19,6 +19,7 @@ public enum CrashPoint: String, CaseIterable, Sendable {
     case recoveryCall = "recovery.call"
     case recordWritten = "record.written"
     case journalBegan = "journal.began"
+    case outcomeSettled = "outcome.settled"
     case journalEnding = "journal.ending"
     case completionPosted = "completion.posted"
     case journalEnded = "journal.ended"

@@ -48,7 +48,7 @@ final class AdminFuzzer: @unchecked Sendable {
         var rest: ArraySlice<UInt8>
         var registers = Registers(queueSize: 16)
         var model: ControllerModel
-        let journal: NVMeMemory
+        var records: OutcomeRecord
         var queue: AdminQueue
         var tail = 0
         var head = 0
@@ -71,8 +71,9 @@ final class AdminFuzzer: @unchecked Sendable {
             let queue = open(journal)
         else { preconditionFailure("fresh memory is refused") }
         var world = World(
-            rest: bytes.dropFirst(), model: model(choice), journal: journal, queue: queue)
-        journal.storeControllerRecord(world.model.record)
+            rest: bytes.dropFirst(), model: model(choice), records: OutcomeRecord(journal),
+            queue: queue)
+        world.records.clear(world.model)
         while let kind = world.rest.popFirst() {
             switch kind & 7 {
             case 0: accessRegisters(&world)
@@ -181,7 +182,7 @@ final class AdminFuzzer: @unchecked Sendable {
         while let (slot, result) = world.model.nextEvent() {
             world.queue.complete(slot, .success, result: result)
         }
-        world.journal.storeControllerRecord(world.model.record)
+        world.records.store(world.model)
         _ = world.queue.poll(now: Ticks(2))
         _ = world.queue.enableDoorbellEvents()
         reap(&world)
@@ -197,33 +198,40 @@ final class AdminFuzzer: @unchecked Sendable {
                 action = world.model.execute(command, data: data)
             } catch { action = .complete(error) }
         }
+        var end = (status: NVMeStatus.success, result: UInt32(0))
+        var aborted: Int?
         switch action {
         case .complete(let status, let result, let data):
-            if let data, status == .success { checkLength(data.count, of: command.command) }
-            world.queue.complete(command.slot, status, result: result, data: data)
-            return
+            end = (status, result)
+            if let data, status == .success {
+                checkLength(data.count, of: command.command)
+                do throws(NVMeStatus) { try world.queue.write(command.slot, data) } catch {
+                    end.status = error
+                }
+            }
         case .hold: return
         case .fetch: preconditionFailure("a command wants its data twice")
         case .createCompletionQueue(let id, let record):
-            world.journal.createCompletionQueue(id, record)
+            world.records.createCompletionQueue(id, record, by: command)
             world.model.createdCompletionQueue(id, record)
         case .createSubmissionQueue(let id, let record):
-            world.journal.createSubmissionQueue(id, record)
+            world.records.createSubmissionQueue(id, record, by: command)
             world.model.createdSubmissionQueue(id, record)
         case .deleteCompletionQueue(let id):
-            world.journal.deleteCompletionQueue(id)
+            world.records.deleteCompletionQueue(id, by: command)
             world.model.deletedCompletionQueue(id)
         case .deleteSubmissionQueue(let id):
-            world.journal.deleteSubmissionQueue(id)
+            world.records.deleteSubmissionQueue(id, by: command)
             world.model.deletedSubmissionQueue(id)
         case .abort(_, let id):
-            if let slot = world.model.abortAdmin(id) {
-                world.queue.complete(slot, .abortRequested)
-            }
+            aborted = world.model.abortAdmin(id)
+            if let aborted { world.records.decide(aborted, .abortRequested, by: command) }
         case .useShadowDoorbells(let shadow):
             world.model.movedDoorbells(to: shadow)
         }
-        world.queue.complete(command.slot, .success)
+        world.records.settle(command, end.status, result: end.result, with: world.model)
+        if let aborted { world.queue.complete(aborted, .abortRequested) }
+        world.queue.complete(command.slot, end.status, result: end.result)
     }
 
     private func checkLength(_ count: Int, of command: nvme_sqe) {
@@ -267,16 +275,19 @@ final class AdminFuzzer: @unchecked Sendable {
     }
 
     private func die(_ world: inout World, _ choice: UInt8) {
-        guard let record = world.journal.loadControllerRecord(),
-            let queue = open(world.journal)
-        else { preconditionFailure("what was stored is not there") }
+        let journal = world.records.memory
+        guard let record = journal.loadControllerRecord() else {
+            preconditionFailure("what was stored is not there")
+        }
         var successor = model(choice)
-        let isTaken = successor.restore(record, from: world.journal)
+        world.records = OutcomeRecord(journal)
+        let isTaken = world.records.restore(&successor)
         precondition(isTaken, "the model's own record is refused")
         precondition(successor.record == record, "a record does not come back as it was")
         precondition(successor.completionQueues == world.model.completionQueues)
         precondition(successor.submissionQueues == world.model.submissionQueues)
         precondition(successor.shadowDoorbells == world.model.shadowDoorbells)
+        guard let queue = open(journal) else { preconditionFailure("a queue cannot go on") }
         world.model = successor
         world.queue = queue
     }
@@ -284,12 +295,11 @@ final class AdminFuzzer: @unchecked Sendable {
     private func reset(_ world: inout World) {
         world.queue.discard()
         world.model.reset()
-        world.journal.clear()
-        world.journal.storeControllerRecord(world.model.record)
+        world.records.clear(world.model)
         host.bytes.part(at: Self.canaryByteCount, byteCount: 8192).segment.fill(with: 0)
         pages.bytes.segment.fill(with: 0)
         (world.tail, world.head, world.phase, world.open) = (0, 0, true, [])
-        guard let queue = open(world.journal) else {
+        guard let queue = open(world.records.memory) else {
             preconditionFailure("cleared memory is refused")
         }
         world.queue = queue

@@ -4,6 +4,7 @@ internal import Emulation
 internal import Hardware
 internal import JSONRPC
 internal import Logging
+internal import NVMe
 internal import Platform
 internal import Reactor
 internal import SoftDPU
@@ -29,6 +30,8 @@ final class Service: ServiceFacts {
         var waitsForRPC = false
         var allowedMethods: Set<String>?
         var history = HistoryOptions()
+        /// Layout that an NVMe controller's reset leaves in its function's memory.
+        var memoryVersion = MemoryVersions.newest
         /// Where the configuration is kept; nil keeps none.
         var stateDirectory: String?
     }
@@ -75,7 +78,8 @@ final class Service: ServiceFacts {
             }
         }
         let controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
-        let nvme = NVMeSubsystems(manager: manager, group: group, log: log)
+        let nvme = NVMeSubsystems(
+            manager: manager, group: group, memoryVersion: options.memoryVersion, log: log)
         context = StorageContext(
             bdevs: bdevs, manager: manager, controllers: controllers, nvme: nvme, log: log)
         history = options.history.start(log)

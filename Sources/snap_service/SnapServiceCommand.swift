@@ -3,6 +3,7 @@ internal import Card
 internal import ControlAPI
 internal import JSONRPC
 internal import Logging
+internal import NVMe
 internal import Platform
 internal import Reactor
 internal import SoftDPU
@@ -65,6 +66,13 @@ struct SnapServiceCommand: AsyncParsableCommand {
         help: "Also answer RPCs on TCP, HOST:PORT. Whoever reaches it controls the service.")
     var rpcTCP: String?
 
+    @Option(
+        name: .customLong("function-memory-version"),
+        help: ArgumentHelp(
+            "Layout of NVMe function memory that a controller's reset leaves. Give the oldest that"
+                + " a service of this software DPU speaks, until all speak a newer one."))
+    var memoryVersion = MemoryVersions.newest
+
     @Flag(name: .customLong("wait-for-rpc"), help: "Wait for framework_start_init.")
     var waitForRPC = false
 
@@ -85,6 +93,11 @@ struct SnapServiceCommand: AsyncParsableCommand {
     func validate() throws {
         _ = try cores()
         _ = try tcpAddress()
+        guard MemoryVersions.spoken.contains(memoryVersion) else {
+            throw ValidationError(
+                "--function-memory-version \(memoryVersion): this service speaks "
+                    + "\(MemoryVersions.spoken.lowerBound) to \(MemoryVersions.newest)")
+        }
         // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 39 of them.
         let runDirectory = run ?? rpcSocket + ".run"
         if dpu == nil, runDirectory.utf8.count > 68 {
@@ -140,6 +153,7 @@ struct SnapServiceCommand: AsyncParsableCommand {
         options.dpuSocketPath = dpu
         options.stateDirectory = state ?? (dpu == nil ? nil : rpcSocket + ".state")
         if options.stateDirectory?.isEmpty == true { options.stateDirectory = nil }
+        options.memoryVersion = memoryVersion
         options.rpcTCP = try tcpAddress()
         options.rdmaDevice = rdmaDevice
         options.waitsForRPC = waitForRPC

@@ -30,6 +30,7 @@ PLACES = {
     "recovery.call": [("old", 3, "recover"), ("old", 9, "recover")],
     "record.written": [("new", 3, None), ("old", 14, None)],
     "journal.began": [("old", 3000, None)],
+    "outcome.settled": [("old", 3, None), ("old", 8, None)],
     "journal.ending": [("old", 3001, None)],
     "completion.posted": [("old", 3002, None)],
     "journal.ended": [("old", 3003, None)],

@@ -41,6 +41,8 @@ final class FakeService: ServiceConnection {
         var order: [String] = []
         var handOvers: [String: UInt64] = [:]
         var facts: JSONObject = [:]
+        /// Of NVMe functions' memory; nil for a service that does not say.
+        var memoryVersion: UInt64?
     }
 
     let name: String
@@ -236,6 +238,9 @@ final class FakeService: ServiceConnection {
                         "state": .string(controller.state),
                     ]
                     if let part = controller.part { entry.append("live_update", .string(part)) }
+                    if family == "nvme", let version = state.memoryVersion {
+                        entry.append("memory_version", JSONValue(version))
+                    }
                     return .object(entry)
                 })
         }

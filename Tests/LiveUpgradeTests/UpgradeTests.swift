@@ -177,11 +177,44 @@ import Testing
 
     @Test func `refuses function memory that the destination does not read`() async throws {
         let house = try await House()
-        house.new.state.withLock { $0.facts["nvme_memory_versions"] = [3, 2] }
+        house.new.state.withLock { $0.facts["virtio_memory_versions"] = [3, 2] }
         #expect(
             try await refusal(house, house.old, house.new)
-                == "function memory: the source writes version 1 of nvme_memory_versions, and the "
-                + "destination reads [3,2]; use a destination between")
+                == "function memory: the source writes version 1 of virtio_memory_versions, and "
+                + "the destination reads [3,2]; use a destination between")
+    }
+
+    /// By what the source says of itself, what it says of the function, and the destination.
+    @Test(
+        arguments: [
+            ([1], nil, [2, 1], nil), ([2, 1], 1, [1], nil), ([1, 2], 2, [3, 2], nil),
+            (
+                [1], nil, [3, 2],
+                "has layout version 1, and the destination speaks 3, 2; move it to a service that "
+                    + "speaks both first, and reset the controller in its host there"
+            ),
+            (
+                [2, 1], 2, [1],
+                "has layout version 2, and the destination speaks 1; start the source with "
+                    + "--function-memory-version 1 and reset the controller in its host, or use a "
+                    + "newer destination"
+            ),
+        ] as [([UInt64], UInt64?, [UInt64], String?)])
+    func `NVMe functions move to who speaks their layout`(
+        source: [UInt64], found: UInt64?, destination: [UInt64], reason: String?
+    ) async throws {
+        let house = try await House()
+        for (service, versions) in [(house.old, source), (house.new, destination)] {
+            service.state.withLock {
+                $0.facts["nvme_memory_versions"] = .array(versions.map { JSONValue($0) })
+                $0.memoryVersion = found
+            }
+        }
+        let text = try await refusal(house, house.old, house.new)
+        #expect(
+            text
+                == (reason.map { "controller \"N\" on NVMES0D0F0: its function memory " + $0 }
+                    ?? "none"))
     }
 
     @Test func `refuses another bdev of the same name`() async throws {

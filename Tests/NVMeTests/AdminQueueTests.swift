@@ -18,7 +18,7 @@ import Testing
         var head = 0
         var phase: UInt16 = 1
 
-        init() throws {
+        init(version: Int = MemoryVersions.newest) throws {
             mapping = try Mapping.fresh(byteCount: 65536)
             pages = try Mapping.fresh(byteCount: 4096)
             functionMapping = try Mapping.fresh(
@@ -30,7 +30,17 @@ import Testing
                         guestAddress: Self.base, byteCount: 65536, userAddress: 0,
                         mapping: mapping, mappingOffset: 0)
                 ])
+            _ = try NVMeMemory(adopting: functionMapping, queueCount: 1, wanting: version)
             queue = try Self.open(memory, functionMapping, pages, line)
+        }
+
+        static func model() -> ControllerModel {
+            ControllerModel(
+                ControllerModel.Configuration(
+                    subsystemNQN: "nqn", serialNumber: "S", modelNumber: "M", controllerID: 1,
+                    vendorID: 1, subsystemVendorID: 1, namespaceLimit: 4, namespaceCountLimit: 4,
+                    isSingleController: true, queueCount: 0, queueSize: 64, vectorCount: 1,
+                    mdts: 3, firmwareSlotCount: 1))
         }
 
         private static func open(
@@ -67,6 +77,7 @@ import Testing
         func read(_ slot: Int, _ count: Int) throws -> [UInt8] {
             try queue.read(slot, byteCount: count)
         }
+        func write(_ slot: Int, _ data: [UInt8]) throws { try queue.write(slot, data) }
         var outstanding: Int { queue.outstanding }
         func arm() -> Bool { queue.enableDoorbellEvents() }
 
@@ -86,10 +97,11 @@ import Testing
             bench.push(id: UInt16(round), prp1: Bench.base + 8192 + 2048)
             bench.poll()
             let command = try #require(bench.next())
-            #expect(command.command.command_id == UInt16(round) && !command.isReplay)
+            #expect(command.command.command_id == UInt16(round) && !command.mayBeDone)
             #expect(command.sequence == UInt64(round))
             let data = (0..<4096).map { UInt8(truncatingIfNeeded: $0 + round) }
-            bench.queue.complete(command.slot, .success, result: 77, data: data)
+            try bench.queue.write(command.slot, data)
+            bench.queue.complete(command.slot, .success, result: 77)
             bench.poll()
             let cqe = try #require(bench.reap())
             #expect(cqe.result == 77 && cqe.status >> 1 == 0 && cqe.command_id == UInt16(round))
@@ -109,7 +121,8 @@ import Testing
             bench.poll()
             let command = try #require(bench.next())
             #expect(throws: wanted) { try bench.read(command.slot, 4096) }
-            bench.queue.complete(command.slot, .success, data: [1, 2, 3, 4])
+            #expect(throws: wanted) { try bench.write(command.slot, [1, 2, 3, 4]) }
+            bench.queue.complete(command.slot, wanted)
             #expect(bench.reap()?.status == wanted.rawValue << 1 | bench.phase)
         }
     }
@@ -135,7 +148,7 @@ import Testing
         bench.poll()
         var found: [UInt16] = []
         while let command = bench.next() {
-            #expect(command.isReplay && command.sequence == UInt64(command.command.command_id))
+            #expect(!command.mayBeDone && command.sequence == UInt64(command.command.command_id))
             found.append(command.command.command_id)
             bench.queue.complete(command.slot, .success)
         }
@@ -145,13 +158,88 @@ import Testing
         #expect(answers == [0, 1, 2, 3, 4])
     }
 
+    @Test func `a recorded outcome is posted, and what has none is handed out again`() throws {
+        let bench = try Bench()
+        for id in 0..<4 { bench.push(id: UInt16(id)) }
+        bench.poll()
+        let commands = try (0..<4).map { _ in try #require(bench.next()) }
+        var records = OutcomeRecord(
+            try NVMeMemory(adopting: bench.functionMapping, queueCount: 1))
+        let model = Bench.model()
+        // The third aborts the first; the second stays open; the fourth is decided only.
+        records.decide(commands[0].slot, .abortRequested, by: commands[2])
+        records.settle(commands[2], .success, result: 8, with: model)
+        records.decide(commands[3].slot, .internalError, by: commands[3])
+        for _ in 0..<2 {
+            try bench.kill()
+            bench.poll()
+            let found = [bench.next(), bench.next(), bench.next()]
+            #expect(found.map { $0?.command.command_id } == [1, 3, nil])
+        }
+        bench.poll()
+        let answers = [bench.reap(), bench.reap(), bench.reap()]
+        #expect(answers.map { $0?.command_id } == [0, 2, nil])
+        #expect(answers[0]?.status == NVMeStatus.abortRequested.rawValue << 1 | 1)
+        #expect(answers[1]?.status == 1 && answers[1]?.result == 8)
+        // Another command reaches the mark of the one that was decided and never settled.
+        records.settle(commands[3], .success, with: model)
+        bench.queue.complete(commands[3].slot, .success, result: 3)
+        #expect(bench.reap()?.result == 3)
+    }
+
+    @Test func `a slot's last outcome is not its next command's`() throws {
+        let bench = try Bench()
+        var records = OutcomeRecord(
+            try NVMeMemory(adopting: bench.functionMapping, queueCount: 1))
+        bench.push(id: 1)
+        bench.poll()
+        let first = try #require(bench.next())
+        records.settle(first, .success, with: Bench.model())
+        bench.queue.complete(first.slot, .success)
+        _ = bench.reap()
+        for id in 2..<9 {
+            bench.push(id: UInt16(id))
+            bench.poll()
+            try bench.kill()
+            bench.poll()
+            let command = try #require(bench.next())
+            #expect(command.command.command_id == UInt16(id))
+            bench.queue.complete(command.slot, .success)
+            #expect(bench.reap()?.command_id == UInt16(id))
+        }
+    }
+
+    @Test func `memory of version 1 does not say what was done`() throws {
+        let bench = try Bench(version: 1)
+        bench.push(id: 1)
+        bench.poll()
+        let command = try #require(bench.next())
+        #expect(!command.mayBeDone)
+        var records = OutcomeRecord(
+            try NVMeMemory(adopting: bench.functionMapping, queueCount: 1))
+        records.settle(command, .success, with: Bench.model())
+        try bench.kill()
+        bench.poll()
+        #expect(bench.next()?.mayBeDone == true)
+    }
+
+    @Test func `nothing is handed out whose answer could not be posted`() throws {
+        let bench = try Bench()
+        bench.push(id: 1)
+        bench.poll()
+        bench.queue.exchange(memory: HostMemory(generation: 2, regions: []))
+        #expect(bench.next() == nil && bench.arm(), "its reactor may sleep meanwhile")
+        bench.queue.exchange(memory: bench.memory)
+        #expect(!bench.arm() && bench.next()?.command.command_id == 1)
+    }
+
     @Test func `an end that comes while the ring is away is posted when it is back`() throws {
         let bench = try Bench()
         bench.push(id: 3)
         bench.poll()
         let command = try #require(bench.next())
         bench.queue.exchange(memory: HostMemory(generation: 2, regions: []))
-        bench.queue.complete(command.slot, .success, result: 9, data: [1, 2, 3, 4])
+        bench.queue.complete(command.slot, .success, result: 9)
         bench.poll()
         #expect(bench.reap() == nil && bench.outstanding == 1)
         bench.queue.exchange(memory: bench.memory)

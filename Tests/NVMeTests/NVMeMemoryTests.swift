@@ -61,17 +61,17 @@ import Testing
         }
         #expect(throws: NVMeMemoryError.self) { try NVMeMemory(adopting: mapping, queueCount: 4) }
         let start = Int(mapping.bytes.load(nvme_memory_header.self, at: 0).controller_offset)
-        mapping.bytes.store(UInt8(9), at: start + 24)
+        mapping.bytes.store(UInt8(9), at: start + 32)
         #expect(throws: NVMeMemoryError.damaged("the controller record")) { try adopt(mapping) }
-        mapping.bytes.store(UInt8(1), at: start + 24)
+        mapping.bytes.store(UInt8(1), at: start + 32)
         _ = try adopt(mapping)
         mapping.bytes.store(UInt8(1), at: 24)
         #expect(throws: NVMeMemoryError.damaged("its header")) { try adopt(mapping) }
-        mapping.bytes.store(UInt16(2), at: 4)
-        #expect(throws: NVMeMemoryError.otherVersion(2)) { try adopt(mapping) }
+        mapping.bytes.store(UInt16(3), at: 4)
+        #expect(throws: NVMeMemoryError.otherVersion(3)) { try adopt(mapping) }
         mapping.bytes.store(UInt32(7), at: 0)
         #expect(throws: NVMeMemoryError.notOurs) { try adopt(mapping) }
-        for error in [NVMeMemoryError.notOurs, .otherVersion(2), .otherShape(queueCount: 1)] {
+        for error in [NVMeMemoryError.notOurs, .otherVersion(3), .otherShape(queueCount: 1)] {
             #expect(!error.text.isEmpty)
         }
     }

@@ -99,6 +99,26 @@ extension NVMeWorld {
         }
     }
 
+    @Test(arguments: Seed.sample(NVMeWorld.share(20)))
+    func `carries out an admin command once, whatever it dies of`(seed: Seed) throws {
+        try run(seed) {
+            $0.crashes = true
+            $0.aborts = true
+            $0.changesNamespaces = true
+            $0.deletesQueues = true
+        }
+    }
+
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    func `keeps the layout that it finds until the reset`(seed: Seed) throws {
+        try run(seed) {
+            $0.crashes = true
+            $0.resets = true
+            $0.deletesQueues = true
+            $0.changesLayouts = true
+        }
+    }
+
     @Test(arguments: Seed.sample(NVMeWorld.share(40)))
     func `bears it all together`(seed: Seed) throws {
         try run(seed) { $0 = .everything }
@@ -139,6 +159,13 @@ extension NVMeWorld {
         try finds("after the reset") {
             $0.resets = true
             $0.answersAfterReset = true
+        }
+    }
+
+    @Test func `find admin commands that are carried out twice`() throws {
+        try finds("carried out twice") {
+            $0.crashes = true
+            $0.losesOutcomes = true
         }
     }
 

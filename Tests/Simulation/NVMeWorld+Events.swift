@@ -9,7 +9,7 @@ import StoreProbe
 extension NVMeWorld {
     /// Something that may happen at any time.
     func disturb() throws {
-        switch random.pick(0...14) {
+        switch random.pick(0...16) {
         case 0: for index in function.kicks.indices { function.kicks[index] = true }
         case 1: function.lines[random.pick(0...2)].isPending = true
         case 2 where options.resets && random.oneIn(3): reset()
@@ -20,6 +20,8 @@ extension NVMeWorld {
         case 11 where options.deletesQueues: driver.deleteOne()
         case 12 where options.aborts && driver.life == .running: driver.abortOne()
         case 13: driver.moveDoorbells()
+        case 15: driver.tune()
+        case 16 where options.aborts: driver.abortEvent()
         case 14
         where driver.life == .running
             && !driver.admin.values.contains {
@@ -59,7 +61,7 @@ extension NVMeWorld {
 
     func follow(_ namespace: SimulatedNamespace) {
         namespace.isChanging = true
-        if driver.admin.values.contains(where: \.isEvent) { driver.changesToRead += 1 }
+        if driver.admin.values.contains(where: \.isEvent) { driver.unread.insert(namespace.id) }
         driver.widen(namespace: namespace.id)
         let whole = Int(namespace.backend.geometry.blockCount)
         controller.follow(
@@ -111,12 +113,16 @@ extension NVMeWorld {
         controller.bury(now: now)
         let old = controller
         let driver = driver
+        if options.losesOutcomes {
+            for area in function.outcomeMarks { area.storeRelease64(0, at: 0) }
+        }
         if options.losesJournal {
             for area in function.journalAreas.dropFirst() { area.segment.fill(with: 0) }
         }
-        controller = try SimulatedController(function, namespaces, isSuspended: false) {
-            driver.complain($0)
-        }
+        controller = try SimulatedController(
+            function, namespaces, isSuspended: false,
+            layout: options.changesLayouts ? random.pick(1...2) : MemoryVersions.newest
+        ) { driver.complain($0) }
         old.abandon()
         // The operator asks again, when the successor has taken up its driver.
         for namespace in namespaces where namespace.isChanging {

@@ -23,6 +23,10 @@ final class NVMeWorld {
         var losesDoorbells = false
         var losesInterrupts = false
         var answersAfterReset = false
+        /// Each service wants one layout or another of function memory.
+        var changesLayouts = false
+        /// Successors are not told which admin commands were settled.
+        var losesOutcomes = false
         /// Function memory forgets what was in flight when the service dies.
         var losesJournal = false
 
@@ -36,6 +40,7 @@ final class NVMeWorld {
             options.exchangesMemory = true
             options.deletesQueues = true
             options.aborts = true
+            options.changesLayouts = true
             return options
         }
     }
@@ -71,9 +76,10 @@ final class NVMeWorld {
             shape, function, space, made, random: Seed(random.next()))
         self.driver = driver
         for line in function.lines { line.losesOneIn = options.losesInterrupts ? 3 : 0 }
-        controller = try SimulatedController(function, made, isSuspended: false) {
-            driver.complain($0)
-        }
+        controller = try SimulatedController(
+            function, made, isSuspended: false,
+            layout: options.changesLayouts ? random.pick(1...2) : MemoryVersions.newest
+        ) { driver.complain($0) }
         self.random = random
     }
 
@@ -223,8 +229,8 @@ final class NVMeWorld {
             complain("the device still holds commands")
         }
         // What came back to where it was while no service was there is no change.
-        if driver.changesToRead > 0, driver.known != driver.present {
-            complain("the driver was not told of a namespace")
+        for id in driver.unread.sorted() where driver.known[id] != driver.present[id] {
+            complain("the driver was not told of namespace \(id)")
         }
     }
 }

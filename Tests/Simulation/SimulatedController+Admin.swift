@@ -1,10 +1,15 @@
 import Memory
 import NVMe
+import StoreProbe
 
 /// Carrying out admin commands.
 extension SimulatedController {
     func carryOut(_ command: AdminCommand, run: Int) {
         guard let admin, admin.run == run else { return }
+        if function.settled.contains(command.sequence) {
+            complain("admin command \(command.sequence) is carried out twice")
+        }
+        let before = model
         var action = model.execute(command)
         if case .fetch(let byteCount) = action {
             do throws(NVMeStatus) {
@@ -12,37 +17,51 @@ extension SimulatedController {
                 action = model.execute(command, data: data)
             } catch { action = .complete(error) }
         }
-        carryOut(action, of: command.slot, on: admin)
+        if case .complete(.success, _, let data?) = action {
+            do throws(NVMeStatus) { try admin.queue.write(command.slot, data) } catch {
+                model = before
+                action = .complete(error)
+            }
+        }
+        carryOut(action, of: command, on: admin)
     }
 
     private func carryOut(
-        _ action: ControllerModel.Action, of slot: Int, on admin: SimulatedAdminQueue
+        _ action: ControllerModel.Action, of command: AdminCommand, on admin: SimulatedAdminQueue
     ) {
         switch action {
-        case .complete(let status, let result, let data):
-            // The effect is on record before the host can know of it.
-            storeRecord()
-            finish(slot, status, result: result, data: data, on: admin)
+        case .complete(let status, let result, _):
+            finish(command, status, result: result, on: admin)
         case .hold: conclude()
-        case .fetch: finish(slot, .internalError, on: admin)
+        case .fetch: finish(command, .internalError, on: admin)
         case .createCompletionQueue(let id, let record):
-            finish(slot, create(id, record), on: admin)
+            finish(command, create(id, record, for: command), on: admin)
         case .createSubmissionQueue(let id, let record):
-            finish(slot, createSubmission(id, record), on: admin)
-        case .deleteCompletionQueue(let id): deleteCompletion(id, slot, admin)
-        case .deleteSubmissionQueue(let id): deleteSubmission(id, slot, admin)
-        case .abort(let queue, let command):
-            finish(slot, .success, result: abort(queue, command, admin) ? 0 : 1, on: admin)
-        case .useShadowDoorbells(let shadow): finish(slot, moveDoorbells(to: shadow), on: admin)
+            finish(command, createSubmission(id, record, for: command), on: admin)
+        case .deleteCompletionQueue(let id): deleteCompletion(id, command, admin)
+        case .deleteSubmissionQueue(let id): deleteSubmission(id, command, admin)
+        case .abort(0, let id):
+            let slot = model.abortAdmin(id)
+            if let slot { records.decide(slot, .abortRequested, by: command) }
+            finish(command, .success, result: slot == nil ? 1 : 0, aborting: slot, on: admin)
+        case .abort(let queue, let id):
+            finish(command, .success, result: abort(queue, id) ? 0 : 1, on: admin)
+        case .useShadowDoorbells(let shadow):
+            finish(command, moveDoorbells(to: shadow), on: admin)
         }
     }
 
+    /// - Parameter aborting: the slot of another command that it ends.
     private func finish(
-        _ slot: Int, _ status: NVMeStatus, result: UInt32 = 0, data: [UInt8]? = nil,
+        _ command: AdminCommand, _ status: NVMeStatus, result: UInt32 = 0, aborting: Int? = nil,
         on admin: SimulatedAdminQueue
     ) {
+        records.settle(command, status, result: result, with: model)
+        // What the dead write is put back; version 1 keeps no outcomes.
+        if !store_probe_has_cut(), journal.version > 1 { function.settled.insert(command.sequence) }
         then { [unowned self] in
-            admin.queue.complete(slot, status, result: result, data: data)
+            if let aborting { admin.queue.complete(aborting, .abortRequested) }
+            admin.queue.complete(command.slot, status, result: result)
             admin.heat()
             conclude()
             return true
@@ -56,23 +75,27 @@ extension SimulatedController {
 
     // --- queues ---
 
-    private func create(_ id: UInt16, _ record: QueueRecord) -> NVMeStatus {
+    private func create(
+        _ id: UInt16, _ record: QueueRecord, for command: AdminCommand
+    ) -> NVMeStatus {
         if let memory { doorbell(id, isHead: true).clear(in: memory) }
-        journal.createCompletionQueue(id, record)
+        records.createCompletionQueue(id, record, by: command)
         do {
             queues[id] = try startQueue(id, record, submissions: [])
             model.createdCompletionQueue(id, record)
             return .success
         } catch {
-            journal.deleteCompletionQueue(id)
+            records.deleteCompletionQueue(id, by: command)
             return .internalError
         }
     }
 
-    private func createSubmission(_ id: UInt16, _ record: QueueRecord) -> NVMeStatus {
+    private func createSubmission(
+        _ id: UInt16, _ record: QueueRecord, for command: AdminCommand
+    ) -> NVMeStatus {
         guard let queue = queues[record.completionQueue] else { return .invalidCompletionQueue }
         if let memory { doorbell(id, isHead: false).clear(in: memory) }
-        journal.createSubmissionQueue(id, record)
+        records.createSubmissionQueue(id, record, by: command)
         do {
             try queue.queue.add(setup(id, record))
             queue.watched.append(id)
@@ -80,30 +103,34 @@ extension SimulatedController {
             model.createdSubmissionQueue(id, record)
             return .success
         } catch {
-            journal.deleteSubmissionQueue(id)
+            records.deleteSubmissionQueue(id, by: command)
             return .internalError
         }
     }
 
-    private func deleteCompletion(_ id: UInt16, _ slot: Int, _ admin: SimulatedAdminQueue) {
-        guard let queue = queues[id] else { return finish(slot, .internalError, on: admin) }
+    private func deleteCompletion(
+        _ id: UInt16, _ command: AdminCommand, _ admin: SimulatedAdminQueue
+    ) {
+        guard let queue = queues[id] else { return finish(command, .internalError, on: admin) }
         queue.queue.drain()
         queue.heat()
         then(
             { queue.queue.isDrained },
             { [unowned self] in
                 queues[id] = nil
-                journal.deleteCompletionQueue(id)
+                records.deleteCompletionQueue(id, by: command)
                 model.deletedCompletionQueue(id)
-                finish(slot, .success, on: admin)
+                finish(command, .success, on: admin)
                 return true
             })
     }
 
-    private func deleteSubmission(_ id: UInt16, _ slot: Int, _ admin: SimulatedAdminQueue) {
+    private func deleteSubmission(
+        _ id: UInt16, _ command: AdminCommand, _ admin: SimulatedAdminQueue
+    ) {
         let completion = model.submissionQueues[id]?.completionQueue ?? 0
         guard let queue = queues[completion] else {
-            return finish(slot, .internalError, on: admin)
+            return finish(command, .internalError, on: admin)
         }
         queue.queue.remove(submission: id)
         queue.heat()
@@ -112,22 +139,15 @@ extension SimulatedController {
             { [unowned self] in
                 queue.queue.release(submission: id)
                 if id != completion { queue.watched.removeAll { $0 == id } }
-                journal.deleteSubmissionQueue(id)
+                records.deleteSubmissionQueue(id, by: command)
                 model.deletedSubmissionQueue(id)
-                finish(slot, .success, on: admin)
+                finish(command, .success, on: admin)
                 return true
             })
     }
 
-    /// Whether the command was found in time.
-    private func abort(
-        _ submission: UInt16, _ command: UInt16, _ admin: SimulatedAdminQueue
-    ) -> Bool {
-        if submission == 0 {
-            guard let slot = model.abortAdmin(command) else { return false }
-            admin.queue.complete(slot, .abortRequested)
-            return true
-        }
+    /// Whether the I/O command was found in time.
+    private func abort(_ submission: UInt16, _ command: UInt16) -> Bool {
         guard let completion = model.submissionQueues[submission]?.completionQueue,
             let queue = queues[completion]
         else { return false }
@@ -149,8 +169,6 @@ extension SimulatedController {
             }
             queue.heat()
         }
-        // Their values are there when a successor looks for them there.
-        storeRecord()
         return .success
     }
 

@@ -62,11 +62,15 @@ extension SimulatedController {
         heat()
         then(drained) { [unowned self] in
             endQueues()
-            model.reset()
-            journal.clear()
-            storeRecord()
+            clearRecords()
             return true
         }
+    }
+
+    private func clearRecords() {
+        model.reset()
+        records.clear(model)
+        if !store_probe_has_cut() { function.settled = [] }
     }
 
     private var drained: Step {
@@ -105,14 +109,11 @@ extension SimulatedController {
     private func startController() {
         let isAdoption = function.registers.isReady
         if isAdoption {
-            guard let record = journal.loadControllerRecord(),
-                model.restore(record, from: journal)
-            else { return complain("function memory does not say what its driver has set up") }
-            tookRecord(record)
+            guard records.restore(&model) else {
+                return complain("function memory does not say what its driver has set up")
+            }
         } else {
-            model.reset()
-            journal.clear()
-            storeRecord()
+            clearRecords()
         }
         do {
             try startAdmin()

@@ -66,18 +66,20 @@ final class SimulatedController {
     var isSuspended: Bool
     /// A sentence about what must not happen.
     let complain: (String) -> Void
-    private var storedRecord: [UInt8] = []
+    var records: OutcomeRecord
 
     init(
         _ function: SimulatedFunction, _ namespaces: [SimulatedNamespace], isSuspended: Bool,
-        complain: @escaping (String) -> Void
+        layout: Int, complain: @escaping (String) -> Void
     ) throws {
         self.function = function
         self.namespaces = namespaces
         self.complain = complain
         self.isSuspended = isSuspended
         journal = try NVMeMemory(
-            adopting: function.journalFile, queueCount: SimulatedFunction.queueCount + 1)
+            adopting: function.journalFile, queueCount: SimulatedFunction.queueCount + 1,
+            wanting: layout)
+        records = OutcomeRecord(journal)
         var configuration = ControllerModel.Configuration(
             subsystemNQN: "nqn.2014-08.org.nvmexpress:test", serialNumber: "S", modelNumber: "M",
             controllerID: 1, vendorID: 1, subsystemVendorID: 1, namespaceLimit: 4,
@@ -232,12 +234,5 @@ final class SimulatedController {
         queues = [:]
     }
 
-    func storeRecord() {
-        let record = model.record
-        if record == storedRecord { return }
-        journal.storeControllerRecord(record)
-        storedRecord = record
-    }
-
-    func tookRecord(_ record: [UInt8]) { storedRecord = record }
+    func storeRecord() { records.store(model) }
 }

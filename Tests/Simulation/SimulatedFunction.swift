@@ -15,6 +15,8 @@ final class SimulatedFunction {
     /// Rises with each reset.
     private(set) var epoch = 1
     private(set) var memory: HostMemory
+    /// Admin commands of the controller's life that were carried out, by their sequence.
+    var settled: Set<UInt64> = []
     let page: Mapping
     let journalFile: Mapping
     let lines: [SimulatedLine]
@@ -65,8 +67,24 @@ final class SimulatedFunction {
 
     // --- the service ---
 
+    /// Of the layout of its memory.
+    var memoryVersion: Int {
+        Int(journalFile.bytes.load(nvme_memory_header.self, at: 0).version)
+    }
+
     func doorbell(_ number: Int) -> Doorbell {
         .page(page.bytes.part(at: 4 * number, byteCount: 4))
+    }
+
+    /// In each slot of the admin queue's journal.
+    var outcomeMarks: [SharedBytes] {
+        let header = journalFile.bytes.load(nvme_memory_header.self, at: 0)
+        let start = Int(header.journal_offset) + MemoryLayout<nvme_journal_header>.size
+        let stride = MemoryLayout<nvme_in_flight_slot>.size
+        let mark = MemoryLayout<nvme_in_flight_slot>.offset(of: \.mark) ?? 0
+        return (0..<Int(header.in_flight_limit)).map {
+            journalFile.bytes.part(at: start + $0 * stride + mark, byteCount: 8)
+        }
     }
 
     /// Pages of function memory whose stores a death may come between: not the staging areas.

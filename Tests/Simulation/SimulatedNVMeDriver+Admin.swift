@@ -9,10 +9,13 @@ extension SimulatedNVMeDriver {
         enum Kind {
             case setUp, shadow, event, log
             case abort(Request.Key)
+            case abortEvent(UInt16)
             case delete, other
         }
         let kind: Kind
         var isEvent: Bool { if case .event = kind { true } else { false } }
+        var isLog: Bool { if case .log = kind { true } else { false } }
+        var page: Int { isLog ? Layout.log : Layout.adminData }
         var isShadow: Bool { if case .shadow = kind { true } else { false } }
         /// Of its data.
         let byteCount: Int
@@ -78,7 +81,10 @@ extension SimulatedNVMeDriver {
         admin = [:]
         backlog = []
         hasAskedForEvents = false
-        changesToRead = 0
+        unread = []
+        readsLogAgain = false
+        abortedEvents = []
+        arbitration = 0
         completions = []
         submissions = []
         hasShadow = false
@@ -110,7 +116,7 @@ extension SimulatedNVMeDriver {
     }
 
     /// As `send`, for what has to succeed.
-    private func demand(
+    func demand(
         _ opcode: Int, _ kind: AdminRequest.Kind = .setUp,
         _ change: @escaping (inout nvme_sqe) -> Void,
         then: @escaping () -> Void
@@ -264,63 +270,6 @@ extension SimulatedNVMeDriver {
     }
 
     // --- at any time ---
-
-    func askForEvent() {
-        send(
-            NVME_ADMIN_ASYNC_EVENT_REQUEST, .event, { _ in },
-            then: { [unowned self] cqe, status, _ in
-                if status == .abortRequested { return askForEvent() }
-                guard status == .success, cqe.result == 0x04_00_02 else {
-                    return complain("event \(cqe.result), status \(status.rawValue)")
-                }
-                readLog()
-                askForEvent()
-            })
-    }
-
-    private func readLog() {
-        send(
-            NVME_ADMIN_GET_LOG_PAGE, .log, byteCount: 4096,
-            {
-                $0.cdw10 = UInt32(NVME_LOG_CHANGED_NAMESPACES) | 1023 << 16
-            },
-            then: { [unowned self] _, status, request in
-                changesToRead = 0
-                known = present
-                let isExpected =
-                    status == .success
-                    || request.sawPartialSpace && status == .dataTransferError
-                if !isExpected { complain("log page: status \(status.rawValue)") }
-            })
-    }
-
-    func identify() {
-        send(
-            NVME_ADMIN_IDENTIFY, .other, byteCount: 4096, { $0.cdw10 = 1 },
-            then: {
-                [unowned self] _, status, request in
-                let isExpected =
-                    status == .success
-                    || request.sawPartialSpace && status == .dataTransferError
-                if !isExpected { complain("identify: status \(status.rawValue)") }
-            })
-    }
-
-    /// Aborts a command that may be under way.
-    func abortOne() {
-        guard let key = running.keys.sorted().randomElement(using: &random) else { return }
-        running[key]?.allowed.insert(.abortRequested)
-        send(
-            NVME_ADMIN_ABORT, .abort(key),
-            {
-                $0.cdw10 = UInt32(key.command) << 16 | UInt32(key.queue)
-            },
-            then: { [unowned self] cqe, status, _ in
-                if status != .success { complain("abort: status \(status.rawValue)") }
-                // Found: nothing else can come.
-                if cqe.result & 1 == 0 { running[key]?.allowed = [.abortRequested] }
-            })
-    }
 
     /// Deletes a submission queue, at times also its completion queue, and makes them anew.
     func deleteOne() {

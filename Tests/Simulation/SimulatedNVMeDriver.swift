@@ -56,6 +56,7 @@ final class SimulatedNVMeDriver {
         static let tables = 11
         static let tableByteCount = 2048
         static let tableCount = 24
+        static let log = 23
         static let dataPages = 2 * HostSpace.regionByteCount / 4096
 
         static func completionPage(_ id: UInt16) -> Int { id == 0 ? 1 : 3 + Int(id) }
@@ -86,8 +87,14 @@ final class SimulatedNVMeDriver {
     var movesLate = false
     /// Part of host memory is not granted just now, or a controller has yet to follow.
     var isSpacePartial = false
-    /// Namespaces have changed, and the driver has not read of it.
-    var changesToRead = 0
+    /// Namespaces that have changed while the driver could be told, and that it has not read of.
+    var unread: Set<UInt32> = []
+    /// An event came while the log was being read.
+    var readsLogAgain = false
+    /// Asynchronous Event Requests that were answered as aborted, until their Abort is answered.
+    var abortedEvents: Set<UInt16> = []
+    /// What the driver has set the arbitration to; nil while that is under way.
+    var arbitration: UInt32? = 0
     /// Namespaces as they were when the driver last looked: blocks by identifier, attached ones.
     var known: [UInt32: Int] = [:]
     var present: [UInt32: Int] {
@@ -258,7 +265,7 @@ final class SimulatedNVMeDriver {
             areas.append((Layout.address(Layout.events), 4096))
         }
         for request in admin.values where request.byteCount > 0 {
-            areas.append((Layout.address(Layout.adminData), request.byteCount))
+            areas.append((Layout.address(request.page), request.byteCount))
         }
         for request in running.values where request.kind == .read { areas += request.segments }
         return areas

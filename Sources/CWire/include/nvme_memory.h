@@ -4,17 +4,22 @@
 #include "layout.h"
 #include "nvme.h"
 
-// Memory of an NVMe function, version 1: kept by the hardware while services come and go.
+// Memory of an NVMe function: kept by the hardware while services come and go.
 //
 //     header | controller record, two copies | one queue cell for each id | one journal for each id
 //
 // A record has two copies; the one with the higher sequence whose checksum is right counts, so an
 // update that is cut short leaves the older one.
+//
+// Version 2 makes an admin command's effect and its result one atomic record. Its places are those
+// of version 1; what it adds is named below. A mark is a command's number on the admin queue, from
+// 1; what bears one counts when the controller record's `settled` has reached it.
 
 enum {
     NVME_MEMORY_MAGIC = 0x4D4E5353,  // "SSNM"
-    NVME_MEMORY_VERSION = 1,
-    NVME_MEMORY_CONTROLLER_BYTES = 4096,
+    NVME_MEMORY_OLDEST_VERSION = 1,
+    NVME_MEMORY_VERSION = 2,
+    NVME_MEMORY_CONTROLLER_BYTES = 4096,  // version 2: behind 8 bytes of `settled`
     NVME_MEMORY_IN_FLIGHT_LIMIT = 256,
     NVME_MEMORY_STAGE_BYTES = 65536,
 };
@@ -54,8 +59,10 @@ struct nvme_queue_record {
     uint8_t is_interrupt_enabled;
     uint8_t priority;
     uint8_t reserved[5];
+    uint64_t mark;  // version 2 only: of the command that made or deleted the queue; 0: a reset
 };
-ASSERT_SIZE(struct nvme_queue_record, 24);
+ASSERT_SIZE(struct nvme_queue_record, 32);
+ASSERT_OFFSET(struct nvme_queue_record, mark, 24);
 
 // All that is kept for one queue id.
 struct nvme_queue_cell {
@@ -77,13 +84,19 @@ struct nvme_in_flight_slot {
     uint16_t submission_queue;
     uint8_t state;  // 0: free, 1: taken
     uint8_t stage;  // 1: a fused write that may have reached the device
-    uint8_t reserved[48];
+    uint64_t mark;    // version 2, admin queue: of the command that settled this one; 0: open
+    uint32_t result;  // with a mark: dword 0 of the completion
+    uint16_t status;  // with a mark
+    uint8_t reserved[34];
 };
 ASSERT_SIZE(struct nvme_in_flight_slot, 128);
 ASSERT_OFFSET(struct nvme_in_flight_slot, sequence, 64);
 ASSERT_OFFSET(struct nvme_in_flight_slot, completion, 72);
 ASSERT_OFFSET(struct nvme_in_flight_slot, submission_queue, 76);
 ASSERT_OFFSET(struct nvme_in_flight_slot, state, 78);
+ASSERT_OFFSET(struct nvme_in_flight_slot, mark, 80);
+ASSERT_OFFSET(struct nvme_in_flight_slot, result, 88);
+ASSERT_OFFSET(struct nvme_in_flight_slot, status, 92);
 
 // One completion queue's journal; the staging area behind it is scratch memory of its queue.
 struct nvme_journal_header {
