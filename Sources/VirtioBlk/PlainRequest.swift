@@ -68,10 +68,13 @@ extension BlockQueue {
         var entry = Slot(
             id: request.head, descriptorCount: 1, status: request.status,
             longRun: Slot.noLongRun)
-        if isRead { entry.written = UInt32(truncatingIfNeeded: bytes) }
-        slots[Int(slot)] = entry
         let run = room.shortRun(of: slot)
         run.arena[run.start] = request.data
+        if isRead {
+            entry.written = UInt32(truncatingIfNeeded: bytes)
+            entry.input = run.arena.list(at: run.start, count: 1)
+        }
+        slots[Int(slot)] = entry
         batch.append(
             BlockRequest(
                 isRead ? .read : .write, tag: slot, block: block, blockCount: blockCount,
