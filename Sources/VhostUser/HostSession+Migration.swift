@@ -127,6 +127,19 @@ extension HostSession {
     /// VHOST_VRING_F_LOG.
     private static let ringLogFlag: UInt32 = 1 << 0
 
+    /// Whether a service has to have the queues before `message` ends them. A machine that moves
+    /// takes memory and positions along, and nothing else: what a service has left behind must be
+    /// answered, and marked, before.
+    public func needsService(for message: VhostUserMessage) -> Bool {
+        guard state.isLogging, isAnyRunning else { return false }
+        switch VhostUserRequest(rawValue: message.request) {
+        case .getVringBase, .setVringEnable, .setStatus, .resetOwner, .resetDevice,
+            .setMemoryTable, .removeMemoryRegion:
+            return true
+        default: return false
+        }
+    }
+
     private var isAnyRunning: Bool { state.queues.contains(where: \.isRunning) }
 
     /// What runs must take it up before the front end hears that it is done.

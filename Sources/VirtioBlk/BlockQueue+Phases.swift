@@ -13,7 +13,7 @@ extension BlockQueue {
     ///        └── a fault ────────────▶ failed
     public enum Phase: Equatable, Sendable {
         case running
-        /// Takes nothing new; what is under way is answered.
+        /// Takes nothing new; what is under way is answered, what a predecessor had taken too.
         case draining
         /// The driver has reset the device: nothing more goes to its memory's rings.
         case discarding
@@ -23,7 +23,9 @@ extension BlockQueue {
     }
 
     /// Whether nothing is under way any more.
-    public var isDrained: Bool { outstanding == 0 && phase != .running }
+    public var isDrained: Bool {
+        outstanding == 0 && phase != .running && (replay.isEmpty || !phase.answers)
+    }
 
     /// Stops taking requests.
     public mutating func drain() {

@@ -10,7 +10,11 @@ extension BlockQueue {
         var chain = Chain()
         // A request that is refused leaves the batch as it is, so the turn has a limit of its own.
         while !batch.isFull, turn.received < UInt64(Self.turnLimit) {
-            if startPlain() { continue }
+            // A drain ends with what a predecessor had taken.
+            if replay.isEmpty {
+                if phase != .running { return }
+                if startPlain() { continue }
+            }
             // Reserved before the chain is taken: running out means waiting, never losing.
             guard let slot = freeSlots.take() else { return }
             var run = room.shortRun(of: slot)

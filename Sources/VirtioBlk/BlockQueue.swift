@@ -139,7 +139,7 @@ public struct BlockQueue: ~Copyable {
     /// Does one turn.
     /// - Returns: requests started and answered; 0 means idle.
     public mutating func poll(now: Ticks) -> Int {
-        if phase == .running, ring.hasWork() || !replay.isEmpty {
+        if phase == .running && ring.hasWork() || phase.answers && !replay.isEmpty {
             do { try fetch() } catch { fail(error) }
         }
         if outstanding == 0 && turn.received == 0 { return 0 }

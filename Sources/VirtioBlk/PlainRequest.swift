@@ -47,10 +47,11 @@ extension Virtqueue {
 }
 
 extension BlockQueue {
-    /// Starts the next chain when it is a plain, valid request and a slot is free.
+    /// Starts the next chain when it is a plain, valid request and a slot is free. Nothing of a
+    /// predecessor waits.
     @inline(__always)
     mutating func startPlain() -> Bool {
-        guard replay.isEmpty, let request = ring.plainRequest() else { return false }
+        guard let request = ring.plainRequest() else { return false }
         let isRead = request.header.type == VIRTIO_BLK_IN
         guard isRead == request.isInput,
             isRead || request.header.type == VIRTIO_BLK_OUT && !parser.shape.isReadOnly,

@@ -4,6 +4,7 @@ import Hardware
 import Memory
 import Platform
 import SoftDPU
+import Synchronization
 import Testing
 import VhostUser
 
@@ -135,6 +136,40 @@ import VhostUser
             try await onThread { try moving.guest.verify(rounds: 2) }
             #expect(moving.copyMarked() == 0)
         }
+    }
+
+    @Test(arguments: [false, true])
+    func `waits with its end for a service that answers what is under way`(
+        isPacked: Bool
+    ) async throws {
+        let stack = try await Stack(functionCount: 1)
+        let disk = try Self.slow(stack)
+        let service = try await stack.service(isMortal: true)
+        let controller = try await service.create("c0", on: Stack.vuid(0), disk)
+        let moving = try await connect(controller, isPacked: isPacked)
+        try await onThread { try moving.begin() }
+        moving.guest.submitReads()
+        moving.copyAll()
+        try await Task.sleep(for: .milliseconds(1))
+        try await service.kill()
+        #expect(try await stack.becomesFree(Stack.vuid(0)))
+        let isAnswered = Atomic<Bool>(false)
+        async let base = onThread {
+            let base = try moving.guest.stop()
+            isAnswered.store(true, ordering: .relaxed)
+            return base
+        }
+        try await Task.sleep(for: .milliseconds(200))
+        let isTooEarly = isAnswered.load(ordering: .relaxed)
+        #expect(!isTooEarly)
+        _ = try await stack.service().create("c1", on: Stack.vuid(0), disk)
+        // One round of writes and reads, and the reads: all of them taken and answered.
+        let position = try await base
+        if !isPacked { #expect(position == 48) }
+        if isPacked { #expect(position & 0xFFFF == position >> 16) }
+        try await onThread { try moving.guest.collect() }
+        #expect(try await onThread { moving.catchesUp() })
+        await stack.stop()
     }
 
     @Test func `fails the function, and no other, when its log is cut short`() async throws {

@@ -203,8 +203,10 @@ def make_initramfs():
 class Machine:
     """A running guest: commands go to its console, devices through QMP."""
 
-    def __init__(self, folder, sockets, memory=512, devices=(), reboots=False):
-        """`sockets` become vhost-user-blk disks, `devices` vfio-user PCI devices."""
+    def __init__(self, folder, sockets, memory=512, devices=(), reboots=False, options=(),
+                 processors=2):
+        """`sockets` become vhost-user-blk disks, `devices` vfio-user PCI devices; `options` are
+        QEMU's. With one processor QEMU emulates it in one thread."""
         self.folder = Path(folder)
         self.qmp_path = self.folder / "qmp.sock"
         self.lines = queue.Queue()
@@ -222,8 +224,9 @@ class Machine:
                 STORE / "client/usr/lib/x86_64-linux-gnu/qemu")
             reconnect = "reconnect-ms=1000"
         command += [
-            "-M", "q35,memory-backend=mem", "-accel", "tcg,thread=multi",
-            "-m", str(memory), "-smp", "2", "-object",
+            "-M", "q35,memory-backend=mem", "-accel",
+            f"tcg,thread={'multi' if processors > 1 else 'single'}",
+            "-m", str(memory), "-smp", str(processors), "-object",
             f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nographic", "-nodefaults",
             "-serial", "stdio", "-kernel", str(STORE / "vmlinux"), "-initrd",
             str(STORE / "initramfs"), "-append",
@@ -241,6 +244,7 @@ class Machine:
         for path in devices:
             command += ["-device", json.dumps({"driver": "vfio-user-pci", "socket": {
                 "type": "unix", "path": str(path)}})]
+        command += options
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.listener = threading.Thread(target=self.listen, daemon=True)
@@ -302,7 +306,7 @@ class Machine:
         return 0
 
     def qmp(self, *calls):
-        """Sends QMP commands one after another; an error fails."""
+        """Sends QMP commands one after another; an error fails. What the last one returned."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(20)
             connection.connect(str(self.qmp_path))
@@ -316,6 +320,7 @@ class Machine:
                     answer = json.loads(stream.readline())
                 if "error" in answer:
                     raise AssertionError(f"qemu: {name}: {answer['error']}")
+            return answer["return"]
 
     def stop(self):
         if self.process.poll() is None:
