@@ -204,9 +204,9 @@ class Machine:
     """A running guest: commands go to its console, devices through QMP."""
 
     def __init__(self, folder, sockets, memory=512, devices=(), reboots=False, options=(),
-                 processors=2):
+                 processors=2, parameters=""):
         """`sockets` become vhost-user-blk disks, `devices` vfio-user PCI devices; `options` are
-        QEMU's. With one processor QEMU emulates it in one thread."""
+        QEMU's, `parameters` the kernel's. With one processor QEMU emulates it in one thread."""
         self.folder = Path(folder)
         self.qmp_path = self.folder / "qmp.sock"
         self.lines = queue.Queue()
@@ -230,7 +230,7 @@ class Machine:
             f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nographic", "-nodefaults",
             "-serial", "stdio", "-kernel", str(STORE / "vmlinux"), "-initrd",
             str(STORE / "initramfs"), "-append",
-            "console=ttyS0 panic=-1 quiet mitigations=off clocksource=hpet",
+            f"console=ttyS0 panic=-1 quiet mitigations=off clocksource=hpet {parameters}",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
             "-drive", f"if=none,id=t,file={STORE / 'tools.ext4'},format=raw,readonly=on",
             "-device", "virtio-blk-pci,drive=t,serial=tools",
