@@ -131,7 +131,7 @@ let package = Package(
         tests("PlatformTests", ["Platform"]),
         tests("BoundedTests", ["Platform", "Bounded"]),
         tests("KeeperTests", ["Platform", "Keeper"]),
-        tests("MemoryTests", ["Platform", "Memory"]),
+        tests("MemoryTests", ["Platform", "Memory", "Seeds"]),
         tests("FirmwareTests", ["Platform", "Firmware", "Seeds"]),
         tests("DeviceResourcesTests", ["DeviceResources", "Seeds"]),
         tests("DoctorTests", ["Platform", "JSONRPC", "Doctor"]),

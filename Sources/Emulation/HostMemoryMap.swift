@@ -43,6 +43,17 @@ final class HostMemoryMap: Sendable {
         return HostMemory(generation: generation, regions: regions)
     }
 
+    /// A front end's log of dirty pages, mapped. All disks of one machine have the same.
+    func map(_ grant: DirtyLogGrant) throws(ControllerError) -> DirtyLog {
+        let start = grant.fileOffset & ~(Self.granule - 1)
+        let byteCount = grant.fileOffset - start + grant.byteCount
+        do {
+            let mapping = try mapping(grant.file, offset: start, byteCount: byteCount)
+            return DirtyLog(
+                mapping, offset: Int(grant.fileOffset - start), byteCount: Int(grant.byteCount))
+        } catch { throw ControllerError(error.code, "dirty log: \(error)") }
+    }
+
     private func mapping(
         _ file: SharedDescriptor, offset: UInt64, byteCount: UInt64
     ) throws(SystemError) -> Mapping {

@@ -7,8 +7,8 @@ internal import VirtioBlk
 
 /// The control plane's hold on a queue that runs on a reactor.
 final class RunningQueue: @unchecked Sendable {
-    // Sendable: `poller` is made, used and released on `reactor`'s thread only; the rest never
-    // changes.
+    // Sendable: `poller` is made, used and released on `reactor`'s thread only, `logGeneration` is
+    // used by its controller alone; the rest never changes.
     let index: Int
     let run: UInt64
     let epoch: UInt64
@@ -18,6 +18,8 @@ final class RunningQueue: @unchecked Sendable {
     let kick: SharedDescriptor?
     let reactor: Reactor
     let counters: QueueCounters
+    /// Of the state whose log it marks by. The controller's.
+    var logGeneration: UInt64
     private var poller: QueuePoller?
     private var id: PollerID?
 
@@ -30,6 +32,9 @@ final class RunningQueue: @unchecked Sendable {
         var logOwner: Mapping?
         var configuration: BlockQueue.Configuration
         var device: BlockDevice?
+        /// How its writes are marked, and the state that says so.
+        var dirty: DirtyMarks?
+        var logGeneration: UInt64 = 0
         var kick: SharedDescriptor?
         var call: SharedDescriptor?
         /// Where its last answer is noted, and the pause that its first one ends.
@@ -51,6 +56,7 @@ final class RunningQueue: @unchecked Sendable {
         isPacked = plan.setup.isPacked
         size = plan.setup.size
         kick = plan.kick
+        logGeneration = plan.logGeneration
         logOwner = plan.logOwner
     }
 
@@ -81,7 +87,7 @@ final class RunningQueue: @unchecked Sendable {
         let line = CallLine(plan.call, gate: reactor.signals)
         let queue = try BlockQueue(
             plan.setup, memory: plan.memory, log: plan.log, configuration: plan.configuration,
-            channel: channel, interrupt: line, counters: counters)
+            channel: channel, interrupt: line, counters: counters, dirty: plan.dirty)
         let mark = AnswerMark(
             plan.lastAnswer, completedCount: counters.completedCount, pause: plan.pause)
         let poller = QueuePoller(
@@ -188,6 +194,11 @@ final class RunningQueue: @unchecked Sendable {
             } catch { return "\(error)" }
         }
         if let failure { throw ControllerError(ErrorNumber.inputOutput, failure) }
+    }
+
+    /// Marks by `marks` from now on.
+    func setDirtyMarks(_ marks: DirtyMarks?) async {
+        await reactor.run { [self] _ in poller?.queue.setDirtyMarks(marks) }
     }
 
     /// Exchanges the interrupt, and raises the new one once.

@@ -32,6 +32,7 @@ extension VirtioBlkController {
     func reconcile(_ wanted: VirtioFunctionState, stopped: [Int: UInt32] = [:]) async {
         let isRemapped = hostMemory?.generation != wanted.memoryGeneration
         let ending = queues.values.filter { mustEnd($0, wanted, isRemapped: isRemapped) }
+        await followLog(wanted)
         await quiesce(ending, epoch: wanted.epoch)
         let bases = await endQueues(ending).merging(stopped) { ended, _ in ended }
         if isRemapped { remap(wanted) }
@@ -143,7 +144,7 @@ extension VirtioBlkController {
     }
 
     /// A queue cannot go on until the driver resets the device.
-    private func queueFailed(_ index: Int, run: UInt64, _ reason: String) {
+    func queueFailed(_ index: Int, run: UInt64, _ reason: String) {
         failedRuns[index] = run
         log.error(
             "event=queue_failed controller=\(options.name) queue=\(index) reason=\"\(reason)\"")
@@ -171,7 +172,8 @@ extension VirtioBlkController {
             setup: setup, memory: memory, log: log, logOwner: owner,
             configuration: BlockQueue.Configuration(
                 shape: shape, identifier: Array(serial.utf8), isInOrder: options.isInOrder),
-            device: use?.device, kick: grant.kick, call: grant.call,
+            device: use?.device, dirty: try dirtyMarks(for: grant, wanted),
+            logGeneration: wanted.logGeneration, kick: grant.kick, call: grant.call,
             lastAnswer: functionMemory.lastAnswer(queue: grant.index, run: grant.run))
     }
 

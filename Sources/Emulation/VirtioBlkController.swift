@@ -1,6 +1,7 @@
 internal import Bdev
 public import Hardware
 internal import Logging
+internal import Memory
 internal import Platform
 internal import VirtioBlk
 
@@ -35,6 +36,8 @@ public actor VirtioBlkController: LeasedController {
     var turnstile = Turnstile()
     var latest: VirtioFunctionState?
     var hostMemory: MappedMemory?
+    /// The log of dirty pages, mapped, and the state that it is of.
+    var dirtyLog: (generation: UInt64, log: DirtyLog)?
     var queues: [Int: RunningQueue] = [:]
     /// Where ended queues stopped, and in which life of their ring.
     var resumePositions: [Int: (run: UInt64, position: VirtqueuePosition)] = [:]

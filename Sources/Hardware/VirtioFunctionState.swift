@@ -41,6 +41,12 @@ public struct VirtioFunctionState: Sendable {
     public var queues: [QueueGrant]
     /// The front end's own in-flight region, used instead of function memory.
     public var inflight: InflightGrant?
+    /// Where writes to host memory are marked while `isLogging`; nil before there is one.
+    public var dirtyLog: DirtyLogGrant?
+    /// Whether the front end wants to know them (VHOST_F_LOG_ALL).
+    public var isLogging = false
+    /// Grows when anything about the log changes, that of a queue included.
+    public var logGeneration: UInt64 = 0
     /// Of the lease that the state is sent to.
     public var standing = LeaseStanding.serving(after: [])
 
@@ -90,6 +96,10 @@ public struct QueueGrant: Sendable {
     public var deviceArea: UInt64
     /// Where it starts, as SET_VRING_BASE gives it.
     public var base: UInt32
+    /// Whether writes to the ring are logged too (VHOST_VRING_F_LOG).
+    public var logsRing = false
+    /// Guest address of the device area, for the log.
+    public var logAddress: UInt64 = 0
     /// Eventfds; nil when the host polls.
     public var kick: SharedDescriptor?
     public var call: SharedDescriptor?
@@ -103,6 +113,19 @@ public struct QueueGrant: Sendable {
         driverArea = 0
         deviceArea = 0
         base = 0
+    }
+}
+
+/// A front end's bitmap of written pages: one bit for each 4096 bytes of guest physical address.
+public struct DirtyLogGrant: Sendable {
+    public var byteCount: UInt64
+    public var fileOffset: UInt64
+    public var file: SharedDescriptor
+
+    public init(byteCount: UInt64, fileOffset: UInt64, file: SharedDescriptor) {
+        self.byteCount = byteCount
+        self.fileOffset = fileOffset
+        self.file = file
     }
 }
 

@@ -87,6 +87,18 @@ public final class HostMemory: @unchecked Sendable {
         return nil
     }
 
+    /// Where region `index` lies in the guest's address space.
+    func guestRange(ofRegion index: Int) -> (start: UInt64, byteCount: UInt64) {
+        precondition(index >= 0 && index < regions.count)
+        return unsafe (entries[index].guestStart, entries[index].byteCount)
+    }
+
+    /// Where region `index` lies in this process.
+    func hostAddress(ofRegion index: Int) -> UInt {
+        precondition(index >= 0 && index < regions.count)
+        return unsafe UInt(bitPattern: entries[index].base)
+    }
+
     /// The region around `address`, for looking into again and again.
     public func window(at address: UInt64) -> HostWindow? {
         for index in 0..<regions.count {

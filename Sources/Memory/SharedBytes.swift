@@ -68,6 +68,19 @@ public struct SharedBytes: BitwiseCopyable, @unchecked Sendable {
         unsafe atomic(UInt8.self, at: offset).pointee.load(ordering: .acquiring)
     }
 
+    /// Sets bits in one step, whoever else changes others of the same byte.
+    public func setBits(_ bits: UInt8, at offset: Int) {
+        unsafe atomic(UInt8.self, at: offset).pointee.bitwiseOr(
+            bits, ordering: .sequentiallyConsistent)
+    }
+
+    /// Clears bits in one step. Returns the byte as it was.
+    public func clearBits(_ bits: UInt8, at offset: Int) -> UInt8 {
+        unsafe atomic(UInt8.self, at: offset).pointee.bitwiseAnd(
+            ~bits, ordering: .sequentiallyConsistent
+        ).oldValue
+    }
+
     private func atomic<Value: AtomicRepresentable>(
         _ type: Value.Type, at offset: Int
     ) -> UnsafeMutablePointer<Atomic<Value>> {

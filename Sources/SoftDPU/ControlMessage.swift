@@ -4,10 +4,10 @@ internal import Platform
 /// One message between a service and the software DPU: a JSON object, perhaps with descriptors,
 /// kept together by a packet socket.
 ///
-/// Protocol version 1. A request carries `id` and `call`; its answer the same `id` and `result` or
+/// Protocol version 2. A request carries `id` and `call`; its answer the same `id` and `result` or
 /// `error {code, reason}`; anything else is an event, named by `event`. Unknown members are left.
 struct ControlMessage {
-    static let version: UInt64 = 1
+    static let version: UInt64 = 2
     static let byteLimit = 128 * 1024
 
     var body: JSONValue

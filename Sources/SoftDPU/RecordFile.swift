@@ -11,7 +11,7 @@ internal import Platform
 final class RecordFile {
     /// Changes whenever what the body says, or how a message is taken, does. Another version is
     /// refused, never guessed.
-    static let version: UInt64 = 1
+    static let version: UInt64 = 2
     private static let magic: UInt64 = 0x5245_434F_5244_5331
     /// Bytes of a body at most; places that are not used take no memory.
     static let bodyLimit = 2 << 20

@@ -27,6 +27,14 @@ extension ControlCoding {
                     "file": JSONValue(number(grant.file)),
                 ]
             } ?? .null,
+            "logging": .bool(state.isLogging),
+            "log_generation": JSONValue(state.logGeneration),
+            "log": state.dirtyLog.map { grant in
+                [
+                    "bytes": JSONValue(grant.byteCount), "offset": JSONValue(grant.fileOffset),
+                    "file": JSONValue(number(grant.file)),
+                ]
+            } ?? .null,
         ]
     }
 
@@ -50,7 +58,8 @@ extension ControlCoding {
             "run": JSONValue(queue.run), "running": .bool(queue.isRunning),
             "size": JSONValue(queue.size), "descriptors": JSONValue(queue.descriptorArea),
             "driver": JSONValue(queue.driverArea), "device": JSONValue(queue.deviceArea),
-            "base": JSONValue(queue.base),
+            "base": JSONValue(queue.base), "log": .bool(queue.logsRing),
+            "log_address": JSONValue(queue.logAddress),
             "kick": queue.kick.map { JSONValue(number($0)) } ?? .null,
             "call": queue.call.map { JSONValue(number($0)) } ?? .null,
         ]
@@ -120,8 +129,25 @@ extension ControlCoding {
             generation: generation, epoch: epoch, driverFeatures: features,
             memoryGeneration: memoryGeneration, memory: grants, queues: rings,
             inflight: value["inflight"].flatMap { inflightGrant($0, files: files) })
+        guard let logGeneration = value.unsigned("log_generation"), let log = value["log"] else {
+            return nil
+        }
+        state.logGeneration = logGeneration
+        state.isLogging = value.flag("logging")
+        state.dirtyLog = dirtyLogGrant(log, files: files)
+        // Serving without the log would lose pages.
+        if !log.isNull && state.dirtyLog == nil { return nil }
         state.standing = standing(value)
         return state
+    }
+
+    private static func dirtyLogGrant(
+        _ value: JSONValue, files: [UInt64: SharedDescriptor]
+    ) -> DirtyLogGrant? {
+        guard let bytes = value.unsigned("bytes"), let offset = value.unsigned("offset"),
+            let file = value.unsigned("file").flatMap({ files[$0] })
+        else { return nil }
+        return DirtyLogGrant(byteCount: bytes, fileOffset: offset, file: file)
     }
 
     private static func memoryGrant(
@@ -153,7 +179,7 @@ extension ControlCoding {
         guard let run = value.unsigned("run"), let size = value.int("size"),
             let descriptors = value.unsigned("descriptors"),
             let driver = value.unsigned("driver"), let device = value.unsigned("device"),
-            let base = value.unsigned("base")
+            let base = value.unsigned("base"), let logAddress = value.unsigned("log_address")
         else { return nil }
         var queue = QueueGrant(index: index)
         queue.run = run
@@ -163,6 +189,8 @@ extension ControlCoding {
         queue.driverArea = driver
         queue.deviceArea = device
         queue.base = UInt32(truncatingIfNeeded: base)
+        queue.logsRing = value.flag("log")
+        queue.logAddress = logAddress
         queue.kick = value.unsigned("kick").flatMap { files[$0] }
         queue.call = value.unsigned("call").flatMap { files[$0] }
         return queue

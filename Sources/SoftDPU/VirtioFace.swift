@@ -15,6 +15,10 @@ final class VirtioFace: HostFace, HostConversation {
     var session: HostSession?
     /// An answer that waits for the service.
     var pending: HostSession.Pending?
+    /// A message that waits for a service to take up what another one has left.
+    private var held: VhostUserMessage?
+    /// Whether the service that drives the function has taken it up.
+    private var isTakenUp = false
     /// What the last controller offered; nil before there was one.
     var offer: VirtioOffer?
     var pci: VirtioPCIHost?
@@ -129,7 +133,10 @@ final class VirtioFace: HostFace, HostConversation {
         return [memory]
     }
 
-    func leaseEnded() { settle(.max, absentBases()) }
+    func leaseEnded() {
+        isTakenUp = false
+        settle(.max, absentBases())
+    }
 
     /// Where stopped queues would go on, read from their in-flight areas: nobody drives them.
     private func absentBases() -> [Int: UInt32] {
@@ -176,14 +183,24 @@ final class VirtioFace: HostFace, HostConversation {
 
     func takeMessage() throws(HostReadError) -> HostRead {
         do throws(VhostUserError) {
+            if let held { return try takeOrHold(held) }
             switch try stream?.next() ?? .closed {
             case .incomplete: return .incomplete
             case .closed: return .closed
-            case .message(let message):
-                try take(message)
-                return .message
+            case .message(let message): return try takeOrHold(message)
             }
         } catch { throw HostReadError(reason: error.reason) }
+    }
+
+    private func takeOrHold(_ message: VhostUserMessage) throws(VhostUserError) -> HostRead {
+        let mustWait = !isTakenUp && session?.needsService(for: message) == true
+        held = mustWait ? message : nil
+        if mustWait {
+            socket?.pause()
+            return .incomplete
+        }
+        try take(message)
+        return .message
     }
 
     private func take(_ message: VhostUserMessage) throws(VhostUserError) {
@@ -230,6 +247,7 @@ final class VirtioFace: HostFace, HostConversation {
         self.session = nil
         stream = nil
         pending = nil
+        held = nil
         lastState = HostSession(offer: session.offer, after: session.state).state
         function.publish()
     }
@@ -259,7 +277,11 @@ final class VirtioFace: HostFace, HostConversation {
                 bases[index] = UInt32(truncatingIfNeeded: base)
             }
         }
-        settle(body.unsigned("generation") ?? 0, bases)
+        let generation = body.unsigned("generation") ?? 0
+        settle(generation, bases)
+        if generation < state.generation { return }
+        isTakenUp = true
+        if held != nil { socket?.resume() }
     }
 
     /// Everything up to `generation` has been carried out: answers what waited for it.

@@ -66,7 +66,8 @@ public final class FrontEnd {
         if deviceFeatures & VhostUserFeature.protocolFeatures != 0 {
             let offered = VhostUserProtocolFeatures(rawValue: try number(.getProtocolFeatures))
             protocolFeatures = offered.intersection([
-                .multiQueue, .replyAcknowledge, .configuration, .resetDevice, .memorySlots, .status,
+                .multiQueue, .logSharedMemory, .replyAcknowledge, .configuration, .resetDevice,
+                .memorySlots, .status,
             ])
             try set(.setProtocolFeatures, protocolFeatures.rawValue)
         }
@@ -106,12 +107,7 @@ public final class FrontEnd {
     public func start(_ queue: Queue) throws(VhostUserError) {
         try send(.setVringSize, state(queue.index, UInt32(queue.size)))
         try send(.setVringBase, state(queue.index, queue.base))
-        try send(
-            .setVringAddress,
-            ByteLayout.bytes(
-                of: vhost_user_vring_address(
-                    index: UInt32(queue.index), flags: 0, descriptors: queue.descriptorArea,
-                    used: queue.deviceArea, available: queue.driverArea, log: 0)))
+        try setAddresses(of: queue, logAddress: nil)
         let index = ByteLayout.bytes(of: UInt64(queue.index))
         try send(.setVringCall, index, [queue.call])
         try send(.setVringKick, index, [queue.kick])

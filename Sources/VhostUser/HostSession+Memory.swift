@@ -24,6 +24,7 @@ extension HostSession {
             else { throw VhostUserError("REM_MEM_REG of a region that was never added") }
             state.memory.remove(at: index)
         }
+        try checkLog()
         state.generation += 1
         state.memoryGeneration += 1
         // Adding to nothing takes nothing away.

@@ -10,7 +10,9 @@ extension HostSession {
     ) throws(VhostUserError) -> Outcome {
         switch request {
         case .setVringAddress:
-            try setAddresses(try message.structure(vhost_user_vring_address.self))
+            let fields = try message.structure(vhost_user_vring_address.self)
+            let index = try setAddresses(fields)
+            return try setRingLog(index, fields, message)
         case .setVringKick, .setVringCall, .setVringError:
             try setDescriptor(request, message)
         default:
@@ -66,14 +68,22 @@ extension HostSession {
         }
     }
 
+    /// A running queue stays where it is: a front end repeats its addresses to have it logged.
     private mutating func setAddresses(
         _ fields: vhost_user_vring_address
-    ) throws(VhostUserError) {
+    ) throws(VhostUserError) -> Int {
         let index = try queueIndex(fields.index)
-        try requireStopped(index, "SET_VRING_ADDR")
+        let queue = state.queues[index]
+        if queue.descriptorArea == fields.descriptors && queue.driverArea == fields.available
+            && queue.deviceArea == fields.used
+        {
+            return index
+        }
+        try requireStopped(index, "SET_VRING_ADDR elsewhere")
         state.queues[index].descriptorArea = fields.descriptors
         state.queues[index].driverArea = fields.available
         state.queues[index].deviceArea = fields.used
+        return index
     }
 
     /// Kick, call and error descriptors: eventfds, or none at all when bit 8 is set.

@@ -51,7 +51,7 @@ extension HostSession {
         }
         guard
             VhostUserProtocolFeatures(rawValue: snapshot.protocolFeatures).isSubset(of: .all),
-            snapshot.features & ~(snapshot.offer.features | VhostUserFeature.protocolFeatures) == 0
+            snapshot.features & ~(snapshot.offer.features | VhostUserFeature.transport) == 0
         else { throw VhostUserError("session with features that were never offered") }
         for queue in snapshot.state.queues where queue.size > snapshot.offer.queueSize {
             throw VhostUserError("session with a queue of \(queue.size) entries")
@@ -61,6 +61,7 @@ extension HostSession {
                 throw VhostUserError("session with \(file.kindName) for an eventfd")
             }
         }
+        if let log = snapshot.state.dirtyLog { try Self.check(kept: log) }
         for grant in snapshot.state.memory { try MemoryTable.check(kept: grant) }
         _ = try MemoryTable.check(snapshot.state.memory)
         state = snapshot.state

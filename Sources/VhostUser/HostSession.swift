@@ -46,6 +46,9 @@ public struct HostSession {
         state.driverFeatures = 0
         state.memory = []
         state.inflight = nil
+        state.dirtyLog = nil
+        state.isLogging = false
+        state.logGeneration += 1
         state.queues = (0..<offer.queueCount).map { index in
             var queue = QueueGrant(index: index)
             // Another life of the ring, started or not: where the last one stopped is not its base.
@@ -80,7 +83,9 @@ public struct HostSession {
                 index: UInt32(queue), number: state.queues[queue].base)
             return pending.message.reply(ByteLayout.bytes(of: answer))
         }
-        guard acknowledges(pending.message) else { return nil }
+        let isAlwaysAnswered =
+            pending.message.request == VhostUserRequest.setLogBase.rawValue
+        guard isAlwaysAnswered || acknowledges(pending.message) else { return nil }
         return pending.message.reply(ByteLayout.bytes(of: UInt64(0)))
     }
 
@@ -109,8 +114,9 @@ public struct HostSession {
     ) throws(VhostUserError) -> Outcome {
         switch request {
         case .getFeatures:
-            return number(offer.features | VhostUserFeature.protocolFeatures, for: message)
-        case .setFeatures: try setFeatures(try message.structure(UInt64.self))
+            return number(driverOffer | VhostUserFeature.transport, for: message)
+        case .setFeatures:
+            return try setFeatures(try message.structure(UInt64.self), message)
         case .getProtocolFeatures:
             return number(VhostUserProtocolFeatures.all.rawValue, for: message)
         case .setProtocolFeatures:
@@ -126,7 +132,7 @@ public struct HostSession {
         case .setStatus:
             let status = try message.structure(UInt64.self)
             deviceStatus = UInt8(truncatingIfNeeded: status)
-            if status == 0 { return reset(message) }
+            if status == 0 { return driverLeft(message) }
         case .getStatus: return number(UInt64(deviceStatus), for: message)
         case .getConfiguration: return try configuration(message)
         case .setConfiguration:
@@ -134,6 +140,11 @@ public struct HostSession {
         case .setBackendChannel: try setBackendChannel(message)
         case .setMemoryTable, .addMemoryRegion, .removeMemoryRegion:
             return try changeMemory(request, message)
+        case .setLogBase: return try setLogBase(message)
+        case .setLogDescriptor:
+            throw VhostUserError(
+                "SET_LOG_FD is not supported: nothing is signalled when a page is marked; leave "
+                    + "it out and read the log")
         case .getInflight: return try makeInflight(message)
         case .setInflight: try setInflight(message)
         case .setVringSize, .setVringAddress, .setVringBase, .getVringBase, .setVringKick,
@@ -147,15 +158,34 @@ public struct HostSession {
         .reply(message.reply(ByteLayout.bytes(of: value)))
     }
 
-    private mutating func setFeatures(_ features: UInt64) throws(VhostUserError) {
-        let known = offer.features | VhostUserFeature.protocolFeatures
+    /// The device's own features: bits of the transport mean something else here.
+    private var driverOffer: UInt64 { offer.features & ~VhostUserFeature.transport }
+
+    private mutating func setFeatures(
+        _ features: UInt64, _ message: VhostUserMessage
+    ) throws(VhostUserError) -> Outcome {
+        let known = driverOffer | VhostUserFeature.transport
         guard features & ~known == 0 else {
             throw VhostUserError(
                 "features 0x\(String(features & ~known, radix: 16)) were not offered")
         }
         ownFeatures = features
-        state.driverFeatures = features & ~VhostUserFeature.protocolFeatures
+        state.driverFeatures = features & ~VhostUserFeature.transport
         state.generation += 1
+        return try setLogging(features & VhostUserFeature.logAll != 0, message)
+    }
+
+    /// The driver's reset, and for QEMU 7.2 any stop of the machine, before it asks where the
+    /// queues stand: what is under way is answered, and positions are kept for GET_VRING_BASE.
+    private mutating func driverLeft(_ message: VhostUserMessage) -> Outcome {
+        state.generation += 1
+        for index in state.queues.indices {
+            state.queues[index].isRunning = false
+            isEnabled[index] = false
+            hasKick[index] = false
+        }
+        deviceStatus = 0
+        return wait(for: message)
     }
 
     /// Stops every queue and raises the epoch.

@@ -5,6 +5,8 @@ public enum VhostUserRequest: UInt32, Sendable, CaseIterable {
     case setOwner = 3
     case resetOwner = 4
     case setMemoryTable = 5
+    case setLogBase = 6
+    case setLogDescriptor = 7
     case setVringSize = 8
     case setVringAddress = 9
     case setVringBase = 10
@@ -40,6 +42,7 @@ public struct VhostUserProtocolFeatures: OptionSet, Sendable {
     public init(rawValue: UInt64) { self.rawValue = rawValue }
 
     public static let multiQueue = Self(rawValue: 1 << 0)
+    public static let logSharedMemory = Self(rawValue: 1 << 1)
     public static let replyAcknowledge = Self(rawValue: 1 << 3)
     public static let backendRequest = Self(rawValue: 1 << 5)
     public static let configuration = Self(rawValue: 1 << 9)
@@ -49,15 +52,19 @@ public struct VhostUserProtocolFeatures: OptionSet, Sendable {
     public static let status = Self(rawValue: 1 << 16)
 
     public static let all: Self = [
-        .multiQueue, .replyAcknowledge, .backendRequest, .configuration, .inflight, .resetDevice,
-        .memorySlots, .status,
+        .multiQueue, .logSharedMemory, .replyAcknowledge, .backendRequest, .configuration,
+        .inflight, .resetDevice, .memorySlots, .status,
     ]
 }
 
 /// Feature bits that belong to the transport and not to the device.
 public enum VhostUserFeature {
+    /// VHOST_F_LOG_ALL: the front end's wish to know what is written. No driver ever sees it.
+    public static let logAll: UInt64 = 1 << 26
     /// VHOST_USER_F_PROTOCOL_FEATURES.
     public static let protocolFeatures: UInt64 = 1 << 30
+    /// All of them.
+    public static let transport = logAll | protocolFeatures
 }
 
 /// Why a front end is refused; its connection ends.

@@ -13,7 +13,7 @@ extension BlockQueue {
     ///        └── a fault ────────────▶ failed
     public enum Phase: Equatable, Sendable {
         case running
-        /// Takes nothing new; what is under way is answered.
+        /// Takes nothing new; what is under way is answered, what a predecessor had taken too.
         case draining
         /// The driver has reset the device: nothing more goes to its memory's rings.
         case discarding
@@ -23,7 +23,9 @@ extension BlockQueue {
     }
 
     /// Whether nothing is under way any more.
-    public var isDrained: Bool { outstanding == 0 && phase != .running }
+    public var isDrained: Bool {
+        outstanding == 0 && phase != .running && (replay.isEmpty || !phase.answers)
+    }
 
     /// Stops taking requests.
     public mutating func drain() {
@@ -87,12 +89,16 @@ extension BlockQueue {
         }
         // Requests that found no slot, or no long run, wait for completions, not for kicks.
         if !batch.isEmpty { return true }
-        return ring.enableKicks() || freeSlots.freeCount == 0
+        let isQuiet = ring.enableKicks()
+        if dirty != nil { markKickWish() }
+        return isQuiet || freeSlots.freeCount == 0
     }
 
     /// A queue that has stopped leaves the ring alone: it may be another holder's already.
     public mutating func disableKicks() {
-        if phase == .running { ring.disableKicks() }
+        guard phase == .running else { return }
+        ring.disableKicks()
+        if dirty != nil { markKickWish() }
     }
 
     /// Interrupts the driver although nothing may have happened: after adoption, and when its
@@ -104,7 +110,7 @@ extension BlockQueue {
 
 /// Heads that a predecessor had taken and not answered, to be done again in their order.
 struct Replay {
-    private var heads: [UInt16] = []
+    private(set) var heads: [UInt16] = []
     private var index = 0
     private(set) var isEmpty = true
 

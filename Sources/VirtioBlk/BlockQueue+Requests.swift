@@ -10,7 +10,11 @@ extension BlockQueue {
         var chain = Chain()
         // A request that is refused leaves the batch as it is, so the turn has a limit of its own.
         while !batch.isFull, turn.received < UInt64(Self.turnLimit) {
-            if startPlain() { continue }
+            // A drain ends with what a predecessor had taken.
+            if replay.isEmpty {
+                if phase != .running { return }
+                if startPlain() { continue }
+            }
             // Reserved before the chain is taken: running out means waiting, never losing.
             guard let slot = freeSlots.take() else { return }
             var run = room.shortRun(of: slot)
@@ -115,6 +119,7 @@ extension BlockQueue {
                 turn.reads &+= 1
                 turn.bytesDirect &+= UInt64(parts.inputByteCount)
                 entry.written = UInt32(truncatingIfNeeded: parts.inputByteCount)
+                entry.input = segments
             case .write:
                 turn.writes &+= 1
                 turn.bytesDirect &+= UInt64(parts.outputByteCount)
@@ -128,6 +133,7 @@ extension BlockQueue {
         case .identify(let target):
             turn.others &+= 1
             entry.written = identify(into: target)
+            entry.input = target
             slots[Int(slot)] = entry
             finish(slot, status: UInt8(VIRTIO_BLK_STATUS_OK))
         case .settled(let status):
@@ -203,6 +209,8 @@ extension BlockQueue {
                 entry.status.store(status)
                 written = status == UInt8(VIRTIO_BLK_STATUS_OK) ? entry.written &+ 1 : 1
             }
+            // Pairs with a successor's look at the in-flight log: marked before it is over.
+            if dirty != nil { markAnswer(entry, hasStatus: true) }
             if log != nil { log?.ending(entry.id) }
             if packedLog != nil {
                 packedLog?.ending(
@@ -210,6 +218,9 @@ extension BlockQueue {
             }
             ring.use(id: entry.id, descriptorCount: entry.descriptorCount, written: written)
             if packedLog != nil { packedLog?.ended(entry.logEntry, at: ring.position) }
+        } else if dirty != nil {
+            // Nobody hears of it, but its data may be there.
+            markAnswer(entry, hasStatus: false)
         }
         if entry.longRun != Slot.noLongRun { room.giveBackLong(entry.longRun) }
         freeSlots.giveBack(slot)

@@ -35,6 +35,8 @@ public struct BlockQueue: ~Copyable {
         var logEntry: UInt16 = 0
         /// Where the status byte goes; empty when the chain has no place for one.
         var status: HostSegment
+        /// Where it writes data.
+        var input = SegmentList.empty
         /// Bytes in the writable part when the request succeeds.
         var written: UInt32 = 0
         var longRun: UInt32
@@ -71,12 +73,16 @@ public struct BlockQueue: ~Copyable {
     var turn = QueueCounters.Reading()
     public internal(set) var phase = Phase.running
     var replay: Replay
+    /// Nil while nobody wants to know what is written.
+    var dirty: DirtyMarks?
 
-    /// - Parameter log: the in-flight area; nil when nobody keeps one.
+    /// - Parameters:
+    ///   - area: the in-flight area; nil when nobody keeps one.
+    ///   - dirty: how writes are marked, those of a predecessor first.
     public init(
         _ setup: VirtqueueSetup, memory: HostMemory, log area: SharedBytes?,
         configuration: Configuration, channel: BlockChannel?, interrupt: any InterruptLine,
-        counters: QueueCounters
+        counters: QueueCounters, dirty: DirtyMarks? = nil
     ) throws(QueueFault) {
         var ring = try Virtqueue(setup, memory: memory)
         var log: InflightLog?
@@ -114,6 +120,9 @@ public struct BlockQueue: ~Copyable {
         batch = RequestBatch(capacity: min(size, Self.turnLimit))
         completions = CompletionBatch(capacity: Self.turnLimit)
         arrivals = BoundedQueue(capacity: size)
+        self.dirty = dirty
+        markRing()
+        markReplay()
     }
 
     /// Chains taken and not yet answered.
@@ -130,7 +139,7 @@ public struct BlockQueue: ~Copyable {
     /// Does one turn.
     /// - Returns: requests started and answered; 0 means idle.
     public mutating func poll(now: Ticks) -> Int {
-        if phase == .running, ring.hasWork() || !replay.isEmpty {
+        if phase == .running && ring.hasWork() || phase.answers && !replay.isEmpty {
             do { try fetch() } catch { fail(error) }
         }
         if outstanding == 0 && turn.received == 0 { return 0 }
@@ -142,6 +151,7 @@ public struct BlockQueue: ~Copyable {
         if !batch.isEmpty { submit(now: now) }
         reap(now: now)
         if ring.memory.isDead { fail(.memoryGone) }
+        if hasLostMarks { fail(.dirtyLogGone) }
         if phase.answers, turn.completed > 0 { publish() }
         let done = Int(turn.received &+ turn.completed)
         if done > 0 {
@@ -184,7 +194,9 @@ public struct BlockQueue: ~Copyable {
     }
 
     private mutating func publish() {
+        let start = ring.unpublishedStart
         let wanted = ring.publish()
+        if dirty != nil { markUsed(since: start) }
         if log != nil { log?.ended(usedIndex: ring.position.nextUsed) }
         if wanted, !interrupt.raise() { fail(.interruptBlocked) }
     }

@@ -47,10 +47,11 @@ extension Virtqueue {
 }
 
 extension BlockQueue {
-    /// Starts the next chain when it is a plain, valid request and a slot is free.
+    /// Starts the next chain when it is a plain, valid request and a slot is free. Nothing of a
+    /// predecessor waits.
     @inline(__always)
     mutating func startPlain() -> Bool {
-        guard replay.isEmpty, let request = ring.plainRequest() else { return false }
+        guard let request = ring.plainRequest() else { return false }
         let isRead = request.header.type == VIRTIO_BLK_IN
         guard isRead == request.isInput,
             isRead || request.header.type == VIRTIO_BLK_OUT && !parser.shape.isReadOnly,
@@ -68,10 +69,13 @@ extension BlockQueue {
         var entry = Slot(
             id: request.head, descriptorCount: 1, status: request.status,
             longRun: Slot.noLongRun)
-        if isRead { entry.written = UInt32(truncatingIfNeeded: bytes) }
-        slots[Int(slot)] = entry
         let run = room.shortRun(of: slot)
         run.arena[run.start] = request.data
+        if isRead {
+            entry.written = UInt32(truncatingIfNeeded: bytes)
+            entry.input = run.arena.list(at: run.start, count: 1)
+        }
+        slots[Int(slot)] = entry
         batch.append(
             BlockRequest(
                 isRead ? .read : .write, tag: slot, block: block, blockCount: blockCount,

@@ -100,6 +100,15 @@ public struct Virtqueue: ~Copyable {
     /// - Returns: whether the driver wants an interrupt.
     public mutating func publish() -> Bool { isPacked ? publishPacked() : publishSplit() }
 
+    /// Where the entries begin that were used since the last `publish`; our own place when they are
+    /// the whole ring.
+    var unpublishedStart: UInt16 {
+        if !isPacked { return signalledUsed }
+        if usedSinceDecision >= size { return position.nextUsed }
+        let start = Int(position.nextUsed) &- usedSinceDecision
+        return UInt16(truncatingIfNeeded: start < 0 ? start &+ size : start)
+    }
+
     /// Asks the driver to kick at the next chain.
     /// - Returns: false when one is there already.
     public mutating func enableKicks() -> Bool {

@@ -90,6 +90,8 @@ public enum QueueFault: UInt8, Error, BitwiseCopyable, Sendable, CaseIterable {
     case interruptBlocked
     /// The in-flight region does not fit the ring.
     case inflightRegion
+    /// The log of dirty pages was cut short.
+    case dirtyLogGone
 
     public var text: String {
         switch self {
@@ -103,6 +105,7 @@ public enum QueueFault: UInt8, Error, BitwiseCopyable, Sendable, CaseIterable {
         case .memoryGone: "host memory was truncated by the front end"
         case .interruptBlocked: "the call eventfd is full and blocks"
         case .inflightRegion: "the in-flight region does not fit the ring"
+        case .dirtyLogGone: "the dirty log was truncated by the front end"
         }
     }
 }

@@ -30,6 +30,10 @@ func fuzz(_ bytes: ArraySlice<UInt8>, _ gifts: [SharedDescriptor]) {
             precondition(queue.size <= 64 && (!queue.isRunning || queue.size > 0))
         }
         precondition(session.state.memory.count <= 64)
+        precondition(session.state.driverFeatures & 1 << 26 == 0, "the driver sees LOG_ALL")
+        if let log = session.state.dirtyLog {
+            precondition(log.fileOffset + log.byteCount <= log.file.sharedMemoryByteCount ?? 0)
+        }
     }
 }
 
@@ -71,8 +75,12 @@ func makeGifts() -> [SharedDescriptor] {
         static func main() {
             let size: [UInt8] = [8, 0x80, 8, 0, 0, 0, 0, 16, 0, 0, 0]
             let kick: [UInt8] = [12, 0x05, 8, 0, 0, 0, 0, 0, 0, 0, 0]
+            let negotiate: [UInt8] = [16, 0, 8, 0x0A, 0, 0, 0, 0, 0, 0, 0]
+            let place: [UInt8] = [0, 0, 4, 0, 0, 0, 0, 0] + [UInt8](repeating: 0, count: 8)
+            let log: [UInt8] = [6, 0x01, 16] + place
+            let logAll: [UInt8] = [2, 0x80, 8, 0, 0, 0, 0x44, 1, 0, 0, 0]
             let reset: [UInt8] = [34, 0x80, 0]
-            fuzz((size + kick + reset)[...], makeGifts())
+            fuzz((size + kick + negotiate + log + logAll + reset)[...], makeGifts())
         }
     }
 #endif

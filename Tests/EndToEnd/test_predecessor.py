@@ -46,7 +46,7 @@ class SlowDisk(EndToEnd):
                     "ifconfig lo 127.0.0.1 up && mount -t tmpfs tmp /tmp")
         machine.run("ours() { program=$1; shift; LD_LIBRARY_PATH=/product/lib "
                     "exec /product/bin/$program \"$@\"; }")
-        machine.run("load null_blk memory_backed=1 irqmode=2 completion_nsec=5000000000")
+        machine.run("load null_blk memory_backed=1 irqmode=2 completion_nsec=12000000000")
         return machine
 
     def call(self, machine, method, params):

@@ -104,6 +104,28 @@ final class HostSpace {
         return (0..<3).allSatisfy { view($0).segment.isEqual(to: shadows[$0].bytes.segment) }
     }
 
+    /// Every page, by number in the guest's address space.
+    var pages: [UInt64] {
+        starts.flatMap { start in
+            (0..<UInt64(Self.regionByteCount / 4096)).map { start / 4096 + $0 }
+        }
+    }
+
+    /// Pages that are not as they were at `remember`.
+    func changedPages() -> Set<UInt64> {
+        var changed: Set<UInt64> = []
+        for (index, start) in starts.enumerated() {
+            let shadow = shadows[index].bytes
+            for offset in stride(from: 0, to: Self.regionByteCount, by: 4096) {
+                let now = view(index).part(at: offset, byteCount: 4096).segment
+                if !now.isEqual(to: shadow.part(at: offset, byteCount: 4096).segment) {
+                    changed.insert((start + UInt64(offset)) / 4096)
+                }
+            }
+        }
+        return changed
+    }
+
     func fill(with byte: UInt8) {
         for index in 0..<2 { view(index).segment.fill(with: byte) }
     }

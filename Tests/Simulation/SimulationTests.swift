@@ -50,11 +50,26 @@ extension World {
         try run(seed, World.Options(storage: storage, crashes: true))
     }
 
+    @Test(arguments: World.Storage.allCases, Seed.sample(World.share(6)))
+    func `marks every page that it writes`(storage: World.Storage, seed: Seed) throws {
+        try run(
+            seed,
+            World.Options(
+                storage: storage, failsRequests: true, resets: true, drains: true,
+                logsPages: true))
+    }
+
+    @Test(arguments: World.Storage.allCases, Seed.sample(World.share(6)))
+    func `marks what a predecessor has written`(storage: World.Storage, seed: Seed) throws {
+        try run(seed, World.Options(storage: storage, crashes: true, logsPages: true))
+    }
+
     @Test(arguments: Seed.sample(World.share(16)))
     func `bears it all together`(seed: Seed) throws {
         try run(
             seed,
-            World.Options(failsRequests: true, resets: true, crashes: true, drains: true))
+            World.Options(
+                failsRequests: true, resets: true, crashes: true, drains: true, logsPages: true))
     }
 }
 
@@ -76,6 +91,11 @@ extension World {
 
     @Test func `find a write outside granted memory`() throws {
         try finds(World.Options(storage: .chaos, plant: .straysWhileReading), "outside granted")
+    }
+
+    @Test func `find a page that is not marked`() throws {
+        try finds(
+            World.Options(storage: .malloc, logsPages: true, losesMarks: true), "without marking")
     }
 
     @Test func `find a lost interrupt`() throws {

@@ -40,7 +40,7 @@ extension World {
         let base = device.queue.position.vringBase(isPacked: isPacked)
         device = try World.makeDevice(
             driver.shape, VirtqueuePosition(vringBase: base, isPacked: isPacked), space, log,
-            configuration, disk, line)
+            configuration, disk, line, pages?.marks)
         device.queue.interruptAnyway()
     }
 
@@ -54,6 +54,7 @@ extension World {
         for _ in 0..<10_000 where !device.queue.isDrained {
             space.remember()
             device.turn(now: now)
+            lookAtPages()
             if !space.isUntouched(except: driver.grantedBuffers(withStatus: false)) {
                 complain("wrote to the rings or a status after the reset")
             }
@@ -76,7 +77,7 @@ extension World {
         log?.bytes.segment.fill(with: 0)
         device = try World.makeDevice(
             driver.shape, World.freshPosition(driver.shape.isPacked, 0), space, log,
-            configuration, disk, line)
+            configuration, disk, line, pages?.marks)
     }
 
     // --- crash ---
@@ -87,10 +88,13 @@ extension World {
         guard let log else { return }
         // The steps of a packed log have a test of their own (PackedInflightLogTests).
         if !driver.shape.isPacked { dieInTurn(log) }
+        space.remember()
         bury()
         let stale = World.freshPosition(driver.shape.isPacked, start)
         device = try World.makeDevice(
-            driver.shape, stale, space, log, configuration, disk, line)
+            driver.shape, stale, space, log, configuration, disk, line, pages?.marks)
+        // Whatever becomes of it from here on, what its predecessor wrote is marked.
+        lookAtPages(isQuiet: true)
         device.queue.interruptAnyway()
     }
 
@@ -102,7 +106,9 @@ extension World {
         chaos.onPoll = { [unowned self] in image = CrashImage(space, log, driver.shape) }
         device.heat()
         let wasPending = line.isPending
+        pages?.diesBeforeRingMarks = true
         turnDevice()
+        pages?.diesBeforeRingMarks = false
         chaos.onPoll = {}
         guard let image else { return }
         // The interrupt of this turn was not raised.

@@ -19,6 +19,9 @@ final class World {
         var losesInterrupts = false
         var losesKicks = false
         var answersAfterReset = false
+        /// A front end wants to know every page that is written.
+        var logsPages = false
+        var losesMarks = false
     }
 
     enum Storage: CaseIterable { case null, malloc, delay, error, chaos }
@@ -31,6 +34,7 @@ final class World {
     let backend: any Backend
     let disk: BlockDevice
     let log: Mapping?
+    let pages: PageWatch?
     let configuration: BlockQueue.Configuration
     let line = SimulatedLine()
     var device: SimulatedDevice
@@ -62,9 +66,10 @@ final class World {
             shape: World.blockShape(shape), identifier: Array("serial-0123456789-too-long".utf8),
             isInOrder: random.oneIn(4))
         line.losesOneIn = options.losesInterrupts ? 3 : 0
+        pages = options.logsPages ? try PageWatch(losesMarks: options.losesMarks) : nil
         device = try World.makeDevice(
             driver.shape, World.freshPosition(isPacked, start), space, log, configuration, disk,
-            line)
+            line, pages?.marks)
         self.random = random
     }
 
@@ -116,7 +121,7 @@ final class World {
     static func makeDevice(
         _ shape: SimulatedDriver.Shape, _ position: VirtqueuePosition, _ space: HostSpace,
         _ log: Mapping?, _ configuration: BlockQueue.Configuration, _ disk: BlockDevice,
-        _ line: SimulatedLine
+        _ line: SimulatedLine, _ dirty: DirtyMarks?
     ) throws -> SimulatedDevice {
         let user = HostSpace.ringStart + HostSpace.userShift
         let setup = VirtqueueSetup(
@@ -127,7 +132,7 @@ final class World {
         let channel = try disk.openChannel(depth: shape.size, at: .unwatched)
         let queue = try BlockQueue(
             setup, memory: space.memory, log: log?.bytes, configuration: configuration,
-            channel: channel, interrupt: line, counters: QueueCounters())
+            channel: channel, interrupt: line, counters: QueueCounters(), dirty: dirty)
         return SimulatedDevice(queue, channel: channel)
     }
 
@@ -177,9 +182,22 @@ final class World {
     func turnDevice() {
         space.remember()
         device.turn(now: now)
+        lookAtPages()
         let granted = driver.grantedBuffers(withStatus: true) + driver.deviceAreas
         if !space.isUntouched(except: granted) { complain("wrote outside granted memory") }
         if case .failed(let fault) = device.queue.phase { complain("failed: \(fault.text)") }
+    }
+
+    /// Compares what was written since `space.remember()` with the log. Once nothing is under way,
+    /// every page that was written has been marked since.
+    /// - Parameter isQuiet: also says so.
+    func lookAtPages(isQuiet: Bool = false) {
+        guard let pages else { return }
+        let missing = pages.look(at: space)
+        if pages.diesBeforeRingMarks { return }
+        if (isQuiet || device.queue.outstanding == 0) && !missing.isEmpty {
+            complain("wrote to \(missing.map { $0 << 12 }) without marking it")
+        }
     }
 
     /// Something that may happen at any time.

@@ -32,6 +32,7 @@ final class Guest: @unchecked Sendable {
     private let kick: SharedDescriptor
     private let call: SharedDescriptor
     private var round: UInt8 = 0
+    private let features: UInt64
 
     init(_ path: String, _ options: Options = Options()) throws {
         self.options = options
@@ -39,6 +40,7 @@ final class Guest: @unchecked Sendable {
         var features: UInt64 = 1 << 32 | 1 << 29
         if options.isPacked { features |= 1 << 34 }
         if options.usesIndirect { features |= 1 << 28 }
+        self.features = features
         try frontEnd.setFeatures(features)
         let own = SharedDescriptor(
             try MemoryFile.create(name: "guest", byteCount: UInt64(Self.byteCount)))
@@ -64,14 +66,22 @@ final class Guest: @unchecked Sendable {
         return BlockDriverQueue(layout, in: mapping.bytes, guestBase: guestStart)
     }
 
-    func start(base: UInt32) throws {
+    func start(base: UInt32) throws { try frontEnd.start(queue(base: base)) }
+
+    private func queue(base: UInt32) -> FrontEnd.Queue {
         let user = Self.userStart - Self.guestStart
-        try frontEnd.start(
-            FrontEnd.Queue(
-                index: options.queueIndex, size: 64,
-                descriptorArea: driver.descriptorAddress + user,
-                driverArea: driver.driverAddress + user, deviceArea: driver.deviceAddress + user,
-                base: base, kick: kick, call: call))
+        return FrontEnd.Queue(
+            index: options.queueIndex, size: 64,
+            descriptorArea: driver.descriptorAddress + user,
+            driverArea: driver.driverAddress + user, deviceArea: driver.deviceAddress + user,
+            base: base, kick: kick, call: call)
+    }
+
+    /// Has everything that the device writes marked, or nothing any more, as QEMU does.
+    func setLogging(_ isLogging: Bool) throws {
+        try frontEnd.setLogging(isLogging, features: features)
+        try frontEnd.setAddresses(
+            of: queue(base: 0), logAddress: isLogging ? driver.deviceAddress : nil)
     }
 
     /// Starts anew after a reset: rings empty, nothing under way.
@@ -110,6 +120,15 @@ final class Guest: @unchecked Sendable {
         publish()
     }
 
+    /// Submits a read of every slot's place, without waiting.
+    func submitReads() {
+        for slot in 0..<driver.layout.slotCount {
+            driver.data(of: slot).fill(with: 0)
+            driver.submit(slot: slot, type: 0, sector: UInt64(slot * 8), byteCount: 4096)
+        }
+        publish()
+    }
+
     /// Waits for the answers of a full set of slots: one each, and no more.
     func collect(seconds: UInt64 = 10) throws {
         let limit = Clock.monotonicNanoseconds() + seconds * 1_000_000_000
@@ -141,11 +160,7 @@ final class Guest: @unchecked Sendable {
         for _ in 0..<rounds {
             submitWrites()
             try collect(seconds: seconds)
-            for slot in 0..<driver.layout.slotCount {
-                driver.data(of: slot).fill(with: 0)
-                driver.submit(slot: slot, type: 0, sector: UInt64(slot * 8), byteCount: 4096)
-            }
-            publish()
+            submitReads()
             try collect(seconds: seconds)
             for slot in 0..<driver.layout.slotCount {
                 let bytes = driver.data(of: slot)

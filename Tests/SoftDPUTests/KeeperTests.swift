@@ -12,7 +12,7 @@ import VhostUser
 /// A software DPU that is killed and started again, in one process.
 @Suite(.serialized) struct `Kept software DPU` {
     /// A service with one virtio-blk controller, as the body sees it.
-    private func withService(
+    func withService(
         _ body: (KeptStack, VirtioBlkController) async throws -> Void
     ) async throws {
         let stack = try KeptStack()

@@ -28,7 +28,7 @@ struct Babbler {
         let number = UInt8([0, 1, 16, 64, 65].randomElement(using: &random) ?? 1)
         let state: [UInt8] = [index, 0, 0, 0, number, 0, 0, 0]
         let asks = random.oneIn(2)
-        switch random.pick(0...7) {
+        switch random.pick(0...9) {
         case 0: return VhostUserMessage(.setVringSize, payload: state, needsReply: asks)
         case 1: return VhostUserMessage(.setVringEnable, payload: state, needsReply: asks)
         case 2: return VhostUserMessage(.getVringBase, payload: state)
@@ -38,7 +38,14 @@ struct Babbler {
                 .setProtocolFeatures, payload: [UInt8(random.pick(0...15)), 0, 0, 0, 0, 0, 0, 0])
         case 5:
             return VhostUserMessage(
-                .setFeatures, payload: [0, 0, 0, random.oneIn(2) ? 0x40 : 0, 1, 0, 0, 0])
+                .setFeatures,
+                payload: [0, 0, 0, [0, 0x40, 0x44][random.pick(0...2)], 1, 0, 0, 0])
+        case 6:
+            // A log for 32 MiB, 8 GiB of addresses, or more than there is in the file.
+            let size: [UInt8] = [[0, 4, 0], [0, 0, 4], [1, 0, 16]][random.pick(0...2)]
+            return VhostUserMessage(
+                .setLogBase, payload: size + [UInt8](repeating: 0, count: 13),
+                descriptors: [gifts[random.oneIn(8) ? 1 : 0]], needsReply: asks)
         default:
             let requests: [VhostUserRequest] = [.setVringKick, .setVringCall]
             return VhostUserMessage(
@@ -107,6 +114,13 @@ struct Babbler {
                 #expect(state.generation > old.generation, "\(message.request)")
             }
         }
+        // What is logged has its place in the log.
+        if let log = state.dirtyLog, state.isLogging, state.queues.contains(where: \.isRunning) {
+            #expect(log.fileOffset + log.byteCount <= log.file.sharedMemoryByteCount ?? 0)
+            let end = state.memory.map { $0.guestAddress + $0.byteCount }.max() ?? 0
+            #expect(end <= log.byteCount << 15)
+        }
+        if !state.isLogging { #expect(old.isLogging == false || state.dirtyLog == nil) }
         let sorted = state.memory.sorted { $0.guestAddress < $1.guestAddress }
         for (low, high) in zip(sorted, sorted.dropFirst()) {
             #expect(low.guestAddress + low.byteCount <= high.guestAddress)

@@ -14,9 +14,10 @@ import VirtioDriver
         var isPacked = false
         var usesIndirect = false
         var hasLog = false
+        var marksPages = false
         var description: String {
             (isPacked ? "packed" : "split") + (usesIndirect ? ", indirect" : "")
-                + (hasLog ? ", logged" : "")
+                + (hasLog ? ", logged" : "") + (marksPages ? ", marked" : "")
         }
     }
 
@@ -39,6 +40,10 @@ import VirtioDriver
         let user: UInt64 = (1 << 40) - (1 << 32)
         let disk = BlockDevice(name: "disk", backend: backend)
         let log = ring.hasLog ? try Mapping.fresh(byteCount: 8192) : nil
+        let bitmap = try Mapping.fresh(byteCount: 256 << 10)
+        let marks = DirtyMarks(
+            DirtyLog(bitmap, offset: 0, byteCount: bitmap.byteCount),
+            deviceArea: driver.deviceAddress)
         var queue = try BlockQueue(
             VirtqueueSetup(
                 size: 128, isPacked: ring.isPacked, usesEventIndex: true, allowsIndirect: true,
@@ -48,7 +53,7 @@ import VirtioDriver
             memory: memory, log: log?.bytes,
             configuration: QueueBench.configuration(disk, isInOrder: false),
             channel: try disk.openChannel(depth: 128, at: .unwatched), interrupt: CountingLine(),
-            counters: QueueCounters())
+            counters: QueueCounters(), dirty: ring.marksPages ? marks : nil)
         _ = Self.turns(2, &driver, &queue)
         let allocations = malloc_probe_count()
         let start = Clock.threadNanoseconds()
@@ -86,7 +91,8 @@ import VirtioDriver
         arguments: [
             Ring(), Ring(usesIndirect: true), Ring(isPacked: true),
             Ring(isPacked: true, usesIndirect: true), Ring(hasLog: true),
-            Ring(isPacked: true, hasLog: true),
+            Ring(isPacked: true, hasLog: true), Ring(marksPages: true),
+            Ring(isPacked: true, hasLog: true, marksPages: true),
         ])
     func `a million requests allocate nothing`(ring: Ring) throws {
         let geometry = QueueBench.geometry

@@ -36,6 +36,12 @@ struct vhost_user_memory_region {
 };
 ASSERT_SIZE(struct vhost_user_memory_region, 32);
 
+struct vhost_user_log {
+    uint64_t mmap_size;
+    uint64_t mmap_offset;
+};
+ASSERT_SIZE(struct vhost_user_log, 16);
+
 struct vhost_user_configuration {
     uint32_t offset;
     uint32_t size;

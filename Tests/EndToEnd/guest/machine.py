@@ -209,9 +209,11 @@ def make_initramfs():
 class Machine:
     """A running guest: commands go to its console, devices through QMP."""
 
-    def __init__(self, folder, sockets, memory=512, devices=(), reboots=False, disks=None):
+    def __init__(self, folder, sockets, memory=512, devices=(), reboots=False, disks=None,
+                 options=(), processors=2, parameters=""):
         """`sockets` become vhost-user-blk disks, `devices` vfio-user PCI devices, `disks` (images
-        by serial number) disks that are only read."""
+        by serial number) disks that are only read; `options` are QEMU's, `parameters` the kernel's.
+        With one processor QEMU emulates it in one thread."""
         self.folder = Path(folder)
         self.qmp_path = self.folder / "qmp.sock"
         self.lines = queue.Queue()
@@ -229,12 +231,13 @@ class Machine:
                 STORE / "client/usr/lib/x86_64-linux-gnu/qemu")
             reconnect = "reconnect-ms=1000"
         command += [
-            "-M", "q35,memory-backend=mem", "-accel", "tcg,thread=multi",
-            "-m", str(memory), "-smp", "2", "-object",
+            "-M", "q35,memory-backend=mem", "-accel",
+            f"tcg,thread={'multi' if processors > 1 else 'single'}",
+            "-m", str(memory), "-smp", str(processors), "-object",
             f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-nographic", "-nodefaults",
             "-serial", "stdio", "-kernel", str(STORE / "vmlinux"), "-initrd",
             str(STORE / "initramfs"), "-append",
-            "console=ttyS0 panic=-1 quiet mitigations=off clocksource=hpet",
+            f"console=ttyS0 panic=-1 quiet mitigations=off clocksource=hpet {parameters}",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
             "-drive", f"if=none,id=t,file={STORE / 'tools.ext4'},format=raw,readonly=on",
             "-device", "virtio-blk-pci,drive=t,serial=tools",
@@ -251,6 +254,7 @@ class Machine:
         for path in devices:
             command += ["-device", json.dumps({"driver": "vfio-user-pci", "socket": {
                 "type": "unix", "path": str(path)}})]
+        command += options
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.listener = threading.Thread(target=self.listen, daemon=True)
@@ -312,7 +316,7 @@ class Machine:
         return 0
 
     def qmp(self, *calls):
-        """Sends QMP commands one after another; an error fails."""
+        """Sends QMP commands one after another; an error fails. What the last one returned."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(20)
             connection.connect(str(self.qmp_path))
@@ -326,6 +330,7 @@ class Machine:
                     answer = json.loads(stream.readline())
                 if "error" in answer:
                     raise AssertionError(f"qemu: {name}: {answer['error']}")
+            return answer["return"]
 
     def stop(self):
         if self.process.poll() is None:
