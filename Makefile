@@ -24,8 +24,11 @@ test: deps build-tests swift-test python-test
 build-tests:
 	swift build --build-tests
 
+# Whole stacks run apart from what computes for a minute without a pause: both want the few threads
+# that actors have, and a guest's patience is ten seconds.
 swift-test:
-	swift test --skip-build
+	swift test --skip-build --skip SoftDPUTests
+	swift test --skip-build --filter SoftDPUTests
 
 # Each folder is a suite of its own: tests import the helpers beside them.
 python-test:
