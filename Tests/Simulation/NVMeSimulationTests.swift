@@ -69,6 +69,19 @@ extension NVMeWorld {
     }
 
     @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    func `goes from service to service, whatever its host does`(seed: Seed) throws {
+        var options = NVMeWorld.Options()
+        options.handsOver = true
+        options.resets = true
+        options.failsRequests = true
+        let world = try NVMeWorld(seed, options)
+        try world.run(commands: 120)
+        let violations = world.driver.violations
+        #expect(violations.isEmpty, "\(seed), \(world.driver.shape): \(violations)")
+        #expect(world.handOvers > 0)
+    }
+
+    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `serves namespaces that come, go and change their size`(seed: Seed) throws {
         try run(seed) { $0.changesNamespaces = true }
     }

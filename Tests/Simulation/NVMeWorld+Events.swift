@@ -9,7 +9,7 @@ import StoreProbe
 extension NVMeWorld {
     /// Something that may happen at any time.
     func disturb() throws {
-        switch random.pick(0...16) {
+        switch random.pick(0...18) {
         case 0: for index in function.kicks.indices { function.kicks[index] = true }
         case 1: function.lines[random.pick(0...2)].isPending = true
         case 2 where options.resets && random.oneIn(3): reset()
@@ -22,6 +22,7 @@ extension NVMeWorld {
         case 13: driver.moveDoorbells()
         case 15: driver.tune()
         case 16 where options.aborts: driver.abortEvent()
+        case 17...18 where options.handsOver: try handOver()
         case 14
         where driver.life == .running
             && !driver.admin.values.contains {
@@ -99,6 +100,34 @@ extension NVMeWorld {
         }
     }
 
+    // --- hand-over ---
+
+    /// The service stops, whatever its host does meanwhile, and another one goes on from what it
+    /// has left. A service that cannot stop in time goes on itself.
+    private func handOver() throws {
+        if controller.isSuspended { return }
+        controller.suspend(givesUp: false)
+        for _ in 0..<random.pick(1...300) where !controller.isHalted {
+            if random.oneIn(4) { stepDriver(spontaneously: true) }
+            turn()
+            random.oneIn(2) ? skip() : pass(random.pick(1...20))
+        }
+        guard controller.isHalted else { return controller.resume() }
+        let former = controller
+        try startSuccessor()
+        for _ in 0..<random.pick(0...5) { turn() }
+        // Two services live, and one of them has the function.
+        space.remember()
+        for _ in 0..<3 {
+            former.idle(now: now)
+            pass(1)
+        }
+        if !space.isUntouched(except: []) { complain("wrote after it had handed over") }
+        handOvers += 1
+        former.bury(now: now)
+        former.abandon()
+    }
+
     // --- death ---
 
     /// The service dies without ceremony, between two turns or between two stores of one. Its
@@ -110,20 +139,25 @@ extension NVMeWorld {
 
     /// What storage has begun ends; a successor takes over.
     func replaceController() throws {
-        controller.bury(now: now)
         let old = controller
-        let driver = driver
+        old.bury(now: now)
         if options.losesOutcomes {
             for area in function.outcomeMarks { area.storeRelease64(0, at: 0) }
         }
         if options.losesJournal {
             for area in function.journalAreas.dropFirst() { area.segment.fill(with: 0) }
         }
+        try startSuccessor()
+        old.abandon()
+    }
+
+    /// Another service adopts the function as it is.
+    private func startSuccessor() throws {
+        let driver = driver
         controller = try SimulatedController(
             function, namespaces, isSuspended: false,
             layout: options.changesLayouts ? random.pick(1...2) : MemoryVersions.newest
         ) { driver.complain($0) }
-        old.abandon()
         // The operator asks again, when the successor has taken up its driver.
         for namespace in namespaces where namespace.isChanging {
             let successor = controller

@@ -12,6 +12,7 @@ final class NVMeWorld {
         var resets = false
         var crashes = false
         var suspends = false
+        var handsOver = false
         var changesNamespaces = false
         var exchangesMemory = false
         var deletesQueues = false
@@ -36,6 +37,7 @@ final class NVMeWorld {
             options.resets = true
             options.crashes = true
             options.suspends = true
+            options.handsOver = true
             options.changesNamespaces = true
             options.exchangesMemory = true
             options.deletesQueues = true
@@ -56,6 +58,7 @@ final class NVMeWorld {
     var memoryGeneration: UInt64 = 1
     /// Deaths between two stores.
     var cuts = 0
+    var handOvers = 0
     private var turns = 0
 
     init(_ seed: Seed, _ options: Options = Options()) throws {

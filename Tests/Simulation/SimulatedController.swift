@@ -156,6 +156,18 @@ final class SimulatedController {
             && admin?.isAtRest != false && queues.values.allSatisfy(\.isAtRest)
     }
 
+    /// Suspended, with nothing under way.
+    var isHalted: Bool {
+        isSuspended && steps.isEmpty && operations.isEmpty
+            && queues.values.allSatisfy { $0.queue.isDrained }
+    }
+
+    /// Turns of reactors whose controller follows the host no more.
+    func idle(now: Ticks) {
+        _ = admin?.queue.poll(now: now)
+        for id in queueIDs { _ = queues[id]?.queue.poll(now: now) }
+    }
+
     /// For a violation's text.
     var condition: String {
         "\(steps.count) steps, \(operations.count) operations, follows \(followed) of "

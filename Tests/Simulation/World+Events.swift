@@ -10,8 +10,8 @@ import VirtioDriver
 extension World {
     // --- drain, exchange, restart ---
 
-    /// Drains the queue; then resumes it, gives it another channel, or starts a new one where it
-    /// stopped.
+    /// Drains the queue; then resumes it, gives it another channel, starts a new one where it
+    /// stopped, or has another service go on from the in-flight area.
     func drain() throws {
         device.queue.drain()
         device.heat()
@@ -21,14 +21,15 @@ extension World {
             (backend as? ErrorBackend)?.clear()
         }
         guard device.queue.isDrained else { return complain("does not drain") }
-        switch random.pick(0...2) {
+        switch random.pick(0...3) {
         case 0: break
         case 1:
             let channel = try disk.openChannel(depth: driver.shape.size, at: .unwatched)
             device.queue.attach(
                 channel, shape: configuration.shape, identifier: configuration.identifier)
             device.channel = channel
-        default: try restart()
+        case 2: try restart()
+        default: try handOver()
         }
         device.queue.resume()
         device.heat()
@@ -42,6 +43,23 @@ extension World {
             driver.shape, VirtqueuePosition(vringBase: base, isPacked: isPacked), space, log,
             configuration, disk, line, pages?.marks)
         device.queue.interruptAnyway()
+    }
+
+    /// As a listener takes over: two services live, and one of them has the function.
+    private func handOver() throws {
+        guard let log else { return try restart() }
+        let former = device
+        device = try World.makeDevice(
+            driver.shape, World.freshPosition(driver.shape.isPacked, start), space, log,
+            configuration, disk, line, pages?.marks)
+        device.queue.interruptAnyway()
+        graves.append(former)
+        space.remember()
+        for _ in 0..<3 {
+            _ = former.queue.poll(now: now)
+            pass(1)
+        }
+        if !space.isUntouched(except: []) { complain("wrote after it had handed over") }
     }
 
     // --- reset ---
