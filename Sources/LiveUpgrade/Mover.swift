@@ -5,6 +5,9 @@ struct Mover {
     private let source: any ServiceConnection
     private let destination: any ServiceConnection
     private let timeoutMilliseconds: UInt64
+    /// How often a function is offered to the source again, 20 ms apart: a service that has just
+    /// died holds its leases for a moment.
+    private static let putBackLimit = 250
 
     init(
         from source: any ServiceConnection, to destination: any ServiceConnection,
@@ -16,7 +19,8 @@ struct Mover {
     }
 
     /// - Returns: the pause that its driver saw, in microseconds; nil when it had no request.
-    /// An error leaves the function with the source, which serves it.
+    /// An error leaves the function with the source, which serves it, unless it says otherwise
+    /// (`left`).
     func move(_ move: UpgradePlan.Move) async throws(UpgradeError) -> UInt64? {
         let before = try await pauses(of: move.controller)
         switch move.way {
@@ -130,25 +134,59 @@ struct Mover {
         do throws(UpgradeError) {
             try await build(controller, at: destination, suspended: isSuspended)
         } catch {
-            let reason = error
+            do throws(UpgradeError) {
+                try await putBack(controller, suspended: isSuspended)
+            } catch let second {
+                throw UpgradeError(
+                    error.description,
+                    left: "function \(controller.vuid) is not at \(source.name) again "
+                        + "(\(controller.creation.text)): \(second)")
+            }
+            throw error
+        }
+    }
+
+    /// Whatever the destination had made of it goes, and the source has it again.
+    private func putBack(
+        _ controller: ControllerPicture, suspended: Bool
+    ) async throws(UpgradeError) {
+        for attempt in 1...Self.putBackLimit {
             let listed = try? await destination.call(controller.method("list"), name(controller))
             if listed?.array?.isEmpty == false {
+                var params = name(controller)
+                params.append("force", true)
                 _ = try? await destination.call(controller.method("destroy"), params)
             }
-            try await build(controller, at: source, suspended: isSuspended)
-            throw reason
+            do throws(UpgradeError) {
+                try await source.perform(creation(of: controller, suspended: suspended))
+                break
+            } catch {
+                if attempt == Self.putBackLimit { throw error }
+                try? await Task.sleep(for: .milliseconds(20))
+            }
         }
+        try await furnish(controller, at: source, suspended: suspended)
     }
 
     private func build(
         _ controller: ControllerPicture, at service: any ServiceConnection, suspended: Bool
     ) async throws(UpgradeError) {
+        try await service.perform(creation(of: controller, suspended: suspended))
+        try await furnish(controller, at: service, suspended: suspended)
+    }
+
+    private func creation(of controller: ControllerPicture, suspended: Bool) -> ConfigurationCall {
         var creation = controller.creation
-        let waits = suspended || controller.family == .nvme
-        if waits { creation.params["suspended"] = true }
-        try await service.perform(creation)
+        if suspended || controller.family == .nvme { creation.params["suspended"] = true }
+        return creation
+    }
+
+    /// What makes a created controller serve as it did.
+    private func furnish(
+        _ controller: ControllerPicture, at service: any ServiceConnection, suspended: Bool
+    ) async throws(UpgradeError) {
         for call in controller.attachments { try await service.perform(call) }
-        if waits && !suspended {
+        if controller.family == .nvme && !suspended {
             _ = try await service.call(controller.method("resume"), name(controller))
         }
     }

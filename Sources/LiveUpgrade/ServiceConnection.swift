@@ -20,7 +20,13 @@ extension ServiceConnection {
 /// Why a step of the upgrade failed, or the whole of it was refused.
 public struct UpgradeError: Error, Equatable, CustomStringConvertible {
     public let description: String
-    public init(_ description: String) { self.description = description }
+    /// What it has left behind, for an operator to mend.
+    public let left: String?
+
+    public init(_ description: String, left: String? = nil) {
+        self.description = description
+        self.left = left
+    }
 }
 
 /// A service's answer over a Unix socket or a child's pipes.

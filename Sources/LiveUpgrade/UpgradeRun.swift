@@ -79,8 +79,9 @@ public struct UpgradeRun {
             }
         } catch {
             report(.rollingBack(reason: error.description))
+            let left = await rollBack(moved.reversed(), made.reversed())
             throw Failure(
-                reason: error.description, left: await rollBack(moved.reversed(), made.reversed()))
+                reason: error.description, left: (error.left.map { [$0] } ?? []) + left)
         }
         // From here on everything is at the destination: there is nothing to go back for.
         do throws(UpgradeError) {
@@ -105,7 +106,9 @@ public struct UpgradeRun {
                 if move.way == .handOver { try await destroy(move.controller, at: source) }
                 _ = try await back.move(move.back)
                 if move.way == .handOver { try await destroy(move.controller, at: destination) }
-            } catch { left.append("function \(move.controller.vuid): \(error)") }
+            } catch {
+                left.append(error.left ?? "function \(move.controller.vuid): \(error)")
+            }
         }
         if !left.isEmpty { return left }
         for call in made {

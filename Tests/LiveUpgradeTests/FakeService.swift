@@ -8,17 +8,17 @@ final class FakeCard: Sendable {
         var holder: [String: String] = [:]
         var listener: [String: FakeService] = [:]
         var calls: [String] = []
-        /// Number of the call, over all services, that fails; later ones work.
-        var failing: Int?
+        /// Numbers of the calls, over all services, that fail; later ones work.
+        var failing: Range<Int>?
     }
 
     let owners = Mutex(Owners())
 
     var log: [String] { owners.withLock { $0.calls } }
     func holder(of vuid: String) -> String? { owners.withLock { $0.holder[vuid] } }
-    func fail(call: Int?) {
+    func fail(call: Int?, times: Int = 1) {
         owners.withLock {
-            $0.failing = call
+            $0.failing = call.map { $0..<($0 + times) }
             $0.calls = []
         }
     }
@@ -67,7 +67,7 @@ final class FakeService: ServiceConnection {
         if !isReading {
             let fails = card.owners.withLock { owners in
                 owners.calls.append("\(name) \(method)")
-                return owners.failing == owners.calls.count
+                return owners.failing?.contains(owners.calls.count) == true
             }
             if fails { throw UpgradeError("\(name): \(method): the test says no") }
         }

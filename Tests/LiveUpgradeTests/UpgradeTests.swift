@@ -116,6 +116,32 @@ import Testing
         }
     }
 
+    /// A destination that dies in a creation holds the function for a moment: the source gets it
+    /// back when it does so no more, and what it never gets back is named.
+    @Test(arguments: [3, 1_000_000])
+    func `puts a function back that is held for a while`(times: Int) async throws {
+        var options = UpgradePlan.Options()
+        options.recreates = true
+        let creation = try await {
+            let house = try await House()
+            _ = try await house.upgrade(options)
+            return house.card.log.firstIndex(of: "new virtio_blk_controller_create") ?? 0
+        }()
+        let house = try await House()
+        let before = try await everything(house)
+        house.card.fail(call: creation + 1, times: times)
+        let failure = await #expect(throws: UpgradeRun.Failure.self) {
+            try await house.upgrade(options)
+        }
+        if times == 3 {
+            #expect(failure?.left == [])
+            return try await expect(house, before, isAt: house.old)
+        }
+        let left = failure?.left.first ?? ""
+        #expect(left.hasPrefix("function VBLKS0D0F0 is not at old again ("), "\(left)")
+        #expect(left.contains("virtio_blk_controller_create vuid=VBLKS0D0F0 ctrl_id=P bdev=F"))
+    }
+
     /// The tool dies before any call: the next run goes on.
     @Test func `goes on after its own death`() async throws {
         let count = try await {
