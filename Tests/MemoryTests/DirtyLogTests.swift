@@ -86,7 +86,8 @@ import Testing
         #expect(pages(bitmap) == expected.sorted(), "\(seed)")
     }
 
-    @Test func `survives a file that is cut short and says so`() throws {
+    @Test(.enabled(if: Effort.survivesAtomicFaults, "ThreadSanitizer stands still in a fault"))
+    func `survives a file that is cut short and says so`() throws {
         let path = "/dev/shm/softsnap-log-\(ProcessFacts.identifier)"
         let file = try FileSystem.open(path, .replace)
         try FileSystem.remove(path)

@@ -6,6 +6,11 @@ public enum Effort {
     private static let divisor =
         ProcessFacts.environment("SOFTSNAP_SLOW").flatMap(Int.init).map { max(1, $0) } ?? 1
 
+    /// Whether an atomic store may fault. In ThreadSanitizer's runtime, which `SOFTSNAP_SANITIZER`
+    /// names, it would fault under a lock that the handler's system calls want, too.
+    public static let survivesAtomicFaults =
+        ProcessFacts.environment("SOFTSNAP_SANITIZER") != "thread"
+
     /// `count` times, or less where everything is slow; once at least.
     public static func of(_ count: Int) -> Int { max(1, count / divisor) }
 }
