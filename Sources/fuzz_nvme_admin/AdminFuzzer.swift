@@ -67,13 +67,14 @@ final class AdminFuzzer: @unchecked Sendable {
         guard let choice = bytes.first else { return }
         for mapping in [host, pages, function] { mapping.bytes.segment.fill(with: 0) }
         guard
-            let journal = try? NVMeMemory(adopting: function, queueCount: Self.queueCount + 1),
-            let queue = open(journal)
+            let journal = try? NVMeMemory(adopting: function, queueCount: Self.queueCount + 1)
         else { preconditionFailure("fresh memory is refused") }
-        var world = World(
-            rest: bytes.dropFirst(), model: model(choice), records: OutcomeRecord(journal),
-            queue: queue)
-        world.records.clear(world.model)
+        let model = model(choice)
+        var records = OutcomeRecord(journal)
+        // Before there is a queue: its journal is cleared too.
+        records.clear(model)
+        guard let queue = open(journal) else { preconditionFailure("cleared memory is refused") }
+        var world = World(rest: bytes.dropFirst(), model: model, records: records, queue: queue)
         while let kind = world.rest.popFirst() {
             switch kind & 7 {
             case 0: accessRegisters(&world)
