@@ -103,11 +103,13 @@ import Testing
 
     @Test func `finds segments in the guest's address space`() throws {
         let mapping = try Mapping.fresh(pages: 8)
+        // Typed: a shift of two literals beside an optional is compared as `AnyHashable`.
+        let gibibyte: UInt64 = 1 << 30
         let memory = HostMemory(
             generation: 1,
             regions: [
                 HostRegion(
-                    guestAddress: 1 << 30, byteCount: 4 * 4096, userAddress: 1 << 40,
+                    guestAddress: gibibyte, byteCount: 4 * 4096, userAddress: 1 << 40,
                     mapping: mapping, mappingOffset: 4096),
                 HostRegion(
                     guestAddress: 0, byteCount: 2 * 4096, userAddress: 1 << 41,
@@ -117,8 +119,8 @@ import Testing
         func place(_ offset: Int, _ byteCount: Int) -> UInt64? {
             memory.guestAddress(of: bytes.part(at: offset, byteCount: byteCount).segment)
         }
-        #expect(place(4096, 10) == 1 << 30)
-        #expect(place(5 * 4096 - 1, 1) == 1 << 30 + 4 * 4096 - 1)
+        #expect(place(4096, 10) == gibibyte)
+        #expect(place(5 * 4096 - 1, 1) == gibibyte + 4 * 4096 - 1)
         #expect(place(5 * 4096, 2 * 4096) == 0)
         #expect(place(4095, 1) == nil && place(7 * 4096, 1) == nil)
         // Across the border of two regions: no segment is.
