@@ -153,9 +153,7 @@ let package = Package(
                 "HostileDescriptors", "MallocProbe", "Platform", "Memory", "Reactor", "Hardware",
                 "Card", "Bdev", "JSONRPC", "Keeper",
                 "VirtioDriver", "VhostUser", "VFIOUser", "NVMe", "NVMeDriver", "NVMeHost",
-                "SoftDPU",
-                "Emulation", "Seeds",
-                logging,
+                "SoftDPU", "Emulation", "Seeds", logging,
             ]),
         tests(
             "VirtioBlkTests",

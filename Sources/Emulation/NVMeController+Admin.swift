@@ -135,7 +135,7 @@ extension NVMeController {
                 .map { ($0.key, tail(of: $0.key)) }
             await queue.exchange(head: head(of: id), tails: tails)
         }
-        // Their values are there when a successor looks for them there.
+        // Their values are there before the record says so.
         return .success
     }
 

@@ -108,10 +108,7 @@ struct Mover {
     /// The source goes on, whatever had been done, unless it has died and the listener serves.
     /// - Returns: whether the function is at the destination.
     private func callOff(_ controller: ControllerPicture) async -> Bool {
-        var params = name(controller)
-        params.append("force", true)
-        params.append("if_listener", true)
-        _ = try? await destination.call(controller.method("destroy"), params)
+        try? await destination.destroy(controller, ifListener: true)
         let listed = try? await destination.call(controller.method("list"), name(controller))
         if let entry = listed?.array?.first, entry["live_update"] == nil,
             entry["state"] == "STARTED"
@@ -128,9 +125,7 @@ struct Mover {
         let isSuspended = controller.state == "SUSPENDED"
         // A destroy drains too. A suspension of ours could not be told from the operator's by a
         // later run, if the source died just then.
-        var params = name(controller)
-        params.append("force", true)
-        _ = try await source.call(controller.method("destroy"), params)
+        try await source.destroy(controller)
         do throws(UpgradeError) {
             try await build(controller, at: destination, suspended: isSuspended)
         } catch {
@@ -153,9 +148,7 @@ struct Mover {
         for attempt in 1...Self.putBackLimit {
             let listed = try? await destination.call(controller.method("list"), name(controller))
             if listed?.array?.isEmpty == false {
-                var params = name(controller)
-                params.append("force", true)
-                _ = try? await destination.call(controller.method("destroy"), params)
+                try? await destination.destroy(controller)
             }
             do throws(UpgradeError) {
                 try await source.perform(creation(of: controller, suspended: suspended))

@@ -15,6 +15,15 @@ extension ServiceConnection {
     func perform(_ call: ConfigurationCall) async throws(UpgradeError) {
         _ = try await self.call(call.method, call.params)
     }
+
+    /// - Parameter ifListener: only one that waits for the function: it may serve by now.
+    func destroy(
+        _ controller: ControllerPicture, ifListener: Bool = false
+    ) async throws(UpgradeError) {
+        var params: JSONObject = ["ctrl_id": .string(controller.name), "force": true]
+        if ifListener { params.append("if_listener", true) }
+        _ = try await call(controller.method("destroy"), params)
+    }
 }
 
 /// Why a step of the upgrade failed, or the whole of it was refused.

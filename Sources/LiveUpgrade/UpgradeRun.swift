@@ -59,7 +59,7 @@ public struct UpgradeRun {
         var outcomes: [Outcome] = []
         var moved: [UpgradePlan.Move] = []
         do throws(UpgradeError) {
-            for leftover in plan.leftovers { try await destroy(leftover, at: destination) }
+            for leftover in plan.leftovers { try await destination.destroy(leftover) }
             for call in plan.objects {
                 report(.making(call))
                 try await destination.perform(call)
@@ -103,9 +103,9 @@ public struct UpgradeRun {
                 from: destination, to: source, timeoutMilliseconds: timeoutMilliseconds)
             do throws(UpgradeError) {
                 // What the source still lists of it stands in the way.
-                if move.way == .handOver { try await destroy(move.controller, at: source) }
+                if move.way == .handOver { try await source.destroy(move.controller) }
                 _ = try await back.move(move.back)
-                if move.way == .handOver { try await destroy(move.controller, at: destination) }
+                if move.way == .handOver { try await destination.destroy(move.controller) }
             } catch {
                 left.append(error.left ?? "function \(move.controller.vuid): \(error)")
             }
@@ -123,17 +123,9 @@ public struct UpgradeRun {
     private func clean(_ plan: UpgradePlan) async throws(UpgradeError) {
         let present = try await ServicePicture.read(source)
         for husk in plan.husks where present.controllers.contains(where: { $0.name == husk.name }) {
-            try await destroy(husk, at: source)
+            try await source.destroy(husk)
         }
         for deletion in plan.deletions { try await source.perform(deletion) }
-    }
-
-    private func destroy(
-        _ controller: ControllerPicture, at service: any ServiceConnection
-    ) async throws(UpgradeError) {
-        _ = try await service.call(
-            controller.method("destroy"),
-            ["ctrl_id": .string(controller.name), "force": true])
     }
 
     /// Compares both ends with what the source had.

@@ -164,9 +164,11 @@ extension NVMeMemory {
         for id in 0..<queueCount {
             for pair in [submissions(id), completions(id)] {
                 // A creation that failed has marked both copies.
-                while case .record(_, let copy, _) = pair.read(),
-                    let record = pair.read().queueRecord, record.mark > settled
-                {
+                while true {
+                    let found = pair.read()
+                    guard case .record(_, let copy, _) = found,
+                        let record = found.queueRecord, record.mark > settled
+                    else { break }
                     pair.erase(copy)
                 }
             }

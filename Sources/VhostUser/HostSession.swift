@@ -132,7 +132,7 @@ public struct HostSession {
         case .setStatus:
             let status = try message.structure(UInt64.self)
             deviceStatus = UInt8(truncatingIfNeeded: status)
-            if status == 0 { return driverLeft(message) }
+            if status == 0 { return stopQueues(message) }
         case .getStatus: return number(UInt64(deviceStatus), for: message)
         case .getConfiguration: return try configuration(message)
         case .setConfiguration:
@@ -175,9 +175,9 @@ public struct HostSession {
         return try setLogging(features & VhostUserFeature.logAll != 0, message)
     }
 
-    /// The driver's reset, and for QEMU 7.2 any stop of the machine, before it asks where the
-    /// queues stand: what is under way is answered, and positions are kept for GET_VRING_BASE.
-    private mutating func driverLeft(_ message: VhostUserMessage) -> Outcome {
+    /// Status 0: the driver's reset, and for QEMU 7.2 any stop of the machine, before it asks where
+    /// the queues stand. What is under way is answered, and positions are kept for GET_VRING_BASE.
+    private mutating func stopQueues(_ message: VhostUserMessage) -> Outcome {
         state.generation += 1
         for index in state.queues.indices {
             state.queues[index].isRunning = false
@@ -188,19 +188,14 @@ public struct HostSession {
         return wait(for: message)
     }
 
-    /// Stops every queue and raises the epoch.
+    /// Stops every queue, raises the epoch and forgets positions.
     private mutating func reset(_ message: VhostUserMessage) -> Outcome {
         state.epoch += 1
-        state.generation += 1
         for index in state.queues.indices {
-            state.queues[index].isRunning = false
             state.queues[index].run += 1
             state.queues[index].base = 0
-            isEnabled[index] = false
-            hasKick[index] = false
         }
-        deviceStatus = 0
-        return wait(for: message)
+        return stopQueues(message)
     }
 
     func wait(for message: VhostUserMessage, queue: Int? = nil) -> Outcome {

@@ -2,15 +2,11 @@
 
 import os
 import signal
-import sys
 import time
 import unittest
-from pathlib import Path
 
-from harness import EndToEnd, Service
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "guest"))
-from machine import Machine, Unavailable, prepare  # noqa: E402
+from guests import GuestTest, require_guest
+from harness import Service
 
 SHAPE = "--num_queues 2 --seg_max 64 --size_max 65536"
 MIXED = ("--direct=1 --ioengine=libaio --bssplit=512/20:4k/40:20k/20:64k/20 --verify=md5 "
@@ -18,19 +14,12 @@ MIXED = ("--direct=1 --ioengine=libaio --bssplit=512/20:4k/40:20k/20:64k/20 --ve
 
 
 def setUpModule():
-    try:
-        prepare()
-    except Unavailable as reason:
-        print(f"skipped: no guest: {reason}")
-        raise unittest.SkipTest(f"no guest: {reason}") from None
+    require_guest()
 
 
-class Guest(EndToEnd):
+class Guest(GuestTest):
     def machine(self, *sockets):
-        machine = Machine(self.folder, sockets)
-        self.addCleanup(machine.stop)
-        machine.wait_until_ready()
-        return machine
+        return self.boot_machine(self.folder, sockets)
 
     def fio(self, machine, serial, options, seconds=180):
         return machine.run(f"fio --name=v --filename=/dev/$(disk {serial}) {MIXED} {options} "

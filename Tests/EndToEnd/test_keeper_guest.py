@@ -4,15 +4,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import unittest
-from pathlib import Path
 
-from harness import BINARIES, DPU, EndToEnd, Service
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "guest"))
-from machine import Machine, Unavailable, prepare, prepare_client  # noqa: E402
+from guests import GuestTest, require_guest
+from harness import BINARIES, DPU, Service
 
 ROUNDS = 100 if os.environ.get("SOFTSNAP_SOAK") else 4
 SECONDS_OF_ROUND = 2
@@ -31,15 +27,10 @@ CALLS = ("nvme_subsystem_create --nqn " + NQN,
 
 
 def setUpModule():
-    try:
-        prepare()
-        prepare_client()
-    except Unavailable as reason:
-        print(f"skipped: no NVMe guest: {reason}")
-        raise unittest.SkipTest(f"no NVMe guest: {reason}") from None
+    require_guest(client=True)
 
 
-class Guest(EndToEnd):
+class Guest(GuestTest):
     """One machine with three disks: NVMe, vhost-user, and virtio-blk as a PCI device."""
 
     def boot(self):
@@ -54,10 +45,8 @@ class Guest(EndToEnd):
             self.service_under_test.snap(line)
         nvme = self.daemon.host / "SOFTSNAP0001NVMES0D0F0.sock"
         whole = self.service_under_test.socket(1).with_suffix(".vfio")
-        self.machine = Machine(
+        self.machine = self.boot_machine(
             self.folder, (self.service_under_test.socket(0),), devices=(nvme, whole))
-        self.addCleanup(self.machine.stop)
-        self.machine.wait_until_ready()
 
     def load(self, seconds):
         disks = ("/dev/nvme0n1", "/dev/$(disk front)", "/dev/$(disk whole)")

@@ -1,14 +1,10 @@
 """A Linux guest moves from one QEMU to another while it works: virtio-blk live migration."""
 
-import sys
 import time
 import unittest
-from pathlib import Path
 
-from harness import DPU, EndToEnd, Service
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "guest"))
-from machine import Machine, Unavailable, prepare  # noqa: E402
+from guests import GuestTest, Machine, require_guest
+from harness import DPU, Service
 
 MIB = 1 << 20
 # Of the disk, what fio writes and what the page cache of the guest is filled from.
@@ -20,14 +16,10 @@ FIO = ("fio --name=v --direct=1 --ioengine=libaio --bssplit=512/20:4k/40:20k/20:
 
 
 def setUpModule():
-    try:
-        prepare()
-    except Unavailable as reason:
-        print(f"skipped: no guest: {reason}")
-        raise unittest.SkipTest(f"no guest: {reason}") from None
+    require_guest()
 
 
-class Migration(EndToEnd):
+class Migration(GuestTest):
     def set_up_storage(self, services):
         """Two functions whose controllers show the same file, of two services or of one."""
         self.daemon = self.keep(DPU(self.folder, pfs=2))

@@ -3,15 +3,11 @@
 import json
 import os
 import signal
-import sys
 import time
 import unittest
-from pathlib import Path
 
-from harness import DPU, EndToEnd, Service
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "guest"))
-from machine import Machine, Unavailable, prepare, prepare_client  # noqa: E402
+from guests import GuestTest, require_guest
+from harness import DPU, Service
 
 NQN = "nqn.2022-10.io.nvda.nvme:0"
 UUID = "263826ad-19a3-4feb-bc25-4bc81ee7749e"
@@ -25,20 +21,12 @@ ADDRESS = "$(basename $(readlink -f /sys/class/nvme/nvme0/device))"
 
 
 def setUpModule():
-    try:
-        prepare()
-        prepare_client()
-    except Unavailable as reason:
-        print(f"skipped: no NVMe guest: {reason}")
-        raise unittest.SkipTest(f"no NVMe guest: {reason}") from None
+    require_guest(client=True)
 
 
-class NVMeGuest(EndToEnd):
+class NVMeGuest(GuestTest):
     def machine(self, *sockets, **options):
-        machine = Machine(self.folder, (), devices=sockets, **options)
-        self.addCleanup(machine.stop)
-        machine.wait_until_ready()
-        return machine
+        return self.boot_machine(self.folder, (), devices=sockets, **options)
 
     def nvme_socket(self, service, index=0):
         return service.host / (NVME.format(index // 8, index % 8) + ".sock")

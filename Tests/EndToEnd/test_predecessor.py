@@ -6,14 +6,10 @@ longer than the successor's start there. No client of ours runs there: RPCs go o
 
 import json
 import re
-import sys
 import unittest
-from pathlib import Path
 
-from harness import BINARIES, EndToEnd
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "guest"))
-from machine import Machine, Unavailable, make_disk, prepare  # noqa: E402
+from guests import GuestTest, make_disk, require_guest
+from harness import BINARIES
 
 PROGRAMS = [BINARIES / name for name in ("softdpu", "snap_service", "snap_perf")]
 NQN = "nqn.2026-01.io.softsnap:slow"
@@ -31,20 +27,14 @@ CONTROLLERS = {
 
 
 def setUpModule():
-    try:
-        prepare()
-    except Unavailable as reason:
-        print(f"skipped: no guest: {reason}")
-        raise unittest.SkipTest(f"no guest: {reason}") from None
+    require_guest()
 
 
-class SlowDisk(EndToEnd):
+class SlowDisk(GuestTest):
     def machine(self):
         disk = self.folder / "product.ext4"
         make_disk(disk, PROGRAMS)
-        machine = Machine(self.folder, (), memory=1024, disks={"product": disk})
-        self.addCleanup(machine.stop)
-        machine.wait_until_ready()
+        machine = self.boot_machine(self.folder, (), memory=1024, disks={"product": disk})
         machine.run("mkdir /product && mount -t ext4 -o ro /dev/$(disk product) /product && "
                     "ifconfig lo 127.0.0.1 up && mount -t tmpfs tmp /tmp")
         machine.run("ours() { program=$1; shift; LD_LIBRARY_PATH=/product/lib "

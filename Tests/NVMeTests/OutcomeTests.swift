@@ -43,6 +43,15 @@ import Testing
         try NVMeMemory(adopting: mapping, queueCount: Self.queueCount, wanting: version)
     }
 
+    /// A function whose controller was reset.
+    private func afterReset() throws -> (Mapping, ControllerModel, OutcomeRecord) {
+        let mapping = try fresh()
+        let model = Self.model()
+        var records = OutcomeRecord(try adopt(mapping))
+        records.clear(model)
+        return (mapping, model, records)
+    }
+
     /// What a successor finds.
     private func successor(_ mapping: Mapping) throws -> ControllerModel {
         var records = OutcomeRecord(try adopt(mapping))
@@ -55,10 +64,8 @@ import Testing
     // --- queues ---
 
     @Test func `a queue counts when its command is settled`() throws {
-        let mapping = try fresh()
-        let model = Self.model()
-        var records = OutcomeRecord(try adopt(mapping))
-        records.clear(model)
+        let (mapping, model, cleared) = try afterReset()
+        var records = cleared
         let create = Self.command(NVME_ADMIN_CREATE_CQ, at: 0)
         records.createCompletionQueue(1, Self.completion, by: create)
         #expect(try successor(mapping).completionQueues == [:], "taken back")
@@ -68,10 +75,8 @@ import Testing
     }
 
     @Test func `a deletion counts when its command is settled`() throws {
-        let mapping = try fresh()
-        let model = Self.model()
-        var records = OutcomeRecord(try adopt(mapping))
-        records.clear(model)
+        let (mapping, model, cleared) = try afterReset()
+        var records = cleared
         let create = Self.command(NVME_ADMIN_CREATE_CQ, at: 0)
         records.createCompletionQueue(1, Self.completion, by: create)
         records.settle(create, .success, with: model)
@@ -149,9 +154,8 @@ import Testing
 
     /// A standby looks at memory before its predecessor has cleared and converted it.
     @Test func `memory that has changed its layout since is not restored`() throws {
-        let mapping = try fresh()
-        var records = OutcomeRecord(try adopt(mapping))
-        records.clear(Self.model())
+        let (mapping, _, cleared) = try afterReset()
+        var records = cleared
         mapping.bytes.store(UInt16(3), at: 4)
         var model = Self.model()
         let isTaken = records.restore(&model)
@@ -171,10 +175,8 @@ import Testing
     // --- features and logs ---
 
     @Test func `an effect and its result count from one store on`() throws {
-        let mapping = try fresh()
-        var model = Self.model()
-        var records = OutcomeRecord(try adopt(mapping))
-        records.clear(model)
+        let (mapping, fresh, cleared) = try afterReset()
+        var (model, records) = (fresh, cleared)
         let set = Self.command(NVME_ADMIN_SET_FEATURES, at: 0) {
             $0.cdw10 = UInt32(NVME_FEATURE_ARBITRATION)
             $0.cdw11 = 5

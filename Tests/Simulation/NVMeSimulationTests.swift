@@ -8,15 +8,17 @@ extension NVMeWorld {
 }
 
 @Suite struct `Simulated NVMe controller` {
+    @discardableResult
     private func run(
         _ seed: Seed, commands: Int = 120, _ choose: (inout NVMeWorld.Options) -> Void = { _ in }
-    ) throws {
+    ) throws -> NVMeWorld {
         var options = NVMeWorld.Options()
         choose(&options)
         let world = try NVMeWorld(seed, options)
         try world.run(commands: commands)
         let violations = world.driver.violations
         #expect(violations.isEmpty, "\(seed), \(world.driver.shape): \(violations)")
+        return world
     }
 
     @Test(arguments: Seed.sample(NVMeWorld.share(10)))
@@ -70,14 +72,11 @@ extension NVMeWorld {
 
     @Test(arguments: Seed.sample(NVMeWorld.share(10)))
     func `goes from service to service, whatever its host does`(seed: Seed) throws {
-        var options = NVMeWorld.Options()
-        options.handsOver = true
-        options.resets = true
-        options.failsRequests = true
-        let world = try NVMeWorld(seed, options)
-        try world.run(commands: 120)
-        let violations = world.driver.violations
-        #expect(violations.isEmpty, "\(seed), \(world.driver.shape): \(violations)")
+        let world = try run(seed) {
+            $0.handsOver = true
+            $0.resets = true
+            $0.failsRequests = true
+        }
         #expect(world.handOvers > 0)
     }
 
