@@ -6,6 +6,7 @@ writes version 3 (SOFTSNAP_NVME_MEMORY).
 
 import signal
 import subprocess
+import time
 import unittest
 
 from harness import BINARIES, EndToEnd, Service
@@ -30,8 +31,14 @@ class Versions(EndToEnd):
             service.snap(call)
         self.target = service.snap("nvme_controller_list")[0]["host_socket"]
 
-    def load(self, seconds):
-        return Load(self, ["--nvme", self.target, "--queues", 2], seconds, "--depth", 8)
+    def load(self, service, seconds):
+        """A driver at work: it resets its controller when it comes, which converts the layout."""
+        load = Load(self, ["--nvme", self.target, "--queues", 2], seconds, "--depth", 8)
+        end = time.monotonic() + 20
+        while service.spdk("bdev_get_iostat -b B")["bdevs"][0]["num_write_ops"] == 0:
+            self.assertTrue(load.is_running and time.monotonic() < end, "the load does nothing")
+            time.sleep(0.02)
+        return load
 
     def reset(self):
         """A driver comes, resets and enables the controller, verifies what it writes, and goes."""
@@ -64,7 +71,7 @@ class Versions(EndToEnd):
         self.assertEqual([call.snap("softsnap_service_get")["nvme_memory_versions"]
                           for call in (old, new)], [[1], [2, 1]])
         self.furnish(old)
-        load = self.load(20)
+        load = self.load(old, 20)
         self.expect(old, 1)
         for source, destination in [(old, new), (new, old), (old, new)]:
             self.move(source, destination, 1)
@@ -93,7 +100,7 @@ class Versions(EndToEnd):
         self.assertEqual(new.snap("softsnap_service_get")["nvme_memory_versions"], [1, 2])
         self.reset()
         self.expect(new, 1)
-        load = self.load(8)
+        load = self.load(new, 8)
         self.move(new, old, 1)
         self.move(old, new, 1)
         self.assertEqual(load.result()["errors"], 0)
@@ -101,7 +108,7 @@ class Versions(EndToEnd):
     def test_a_layout_that_is_not_spoken_is_refused(self):
         future, new = self.start("future", speaks=FUTURE), self.start("new")
         self.furnish(future)
-        load = self.load(6)
+        load = self.load(future, 6)
         self.expect(future, 3)
         self.refuse(future, new, "its function memory has layout version 3, and the destination "
                     "speaks 2, 1", "--function-memory-version 2")
@@ -120,7 +127,7 @@ class Versions(EndToEnd):
     def test_a_service_of_the_future_takes_this_one_s_functions(self):
         new, future = self.start("new"), self.start("future", speaks=FUTURE)
         self.furnish(new)
-        load = self.load(12)
+        load = self.load(new, 12)
         self.move(new, future, 2)
         self.move(future, new, 2)
         self.move(new, future, 2)
