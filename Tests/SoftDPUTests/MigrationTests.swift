@@ -116,6 +116,7 @@ import VhostUser
             let listener = try await next.create(
                 "c\(round + 1)", on: Stack.vuid(0), disk, patience: .seconds(60))
             try await old.handOver(within: .seconds(5), offeringFor: .zero)
+            #expect(await becomes(.running, listener))
             old = listener
         }
         await stack.stop()
