@@ -8,7 +8,8 @@
 SHELL := /bin/bash
 SECONDS_OF_FUZZING ?= 600
 PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev pkg-config qemu-system-x86 \
-	qemu-utils busybox-static cpio e2fsprogs kmod fio dash xz-utils zstd nvme-cli mmdebstrap
+	qemu-utils busybox-static cpio e2fsprogs kmod fio dash xz-utils zstd nvme-cli mmdebstrap \
+	iproute2 ibverbs-providers
 PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/EndToEnd
 
 .PHONY: run test lint fuzz bench soak deps build-tests swift-test python-test

@@ -49,6 +49,9 @@ let package = Package(
         .target(name: "CPlatform"),
         .target(name: "CWire"),
         .target(name: "CLinuxAIO"),
+        .target(
+            name: "CVerbs",
+            linkerSettings: [.linkedLibrary("ibverbs"), .linkedLibrary("rdmacm")]),
         .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
         // 1: owned resources
         module("Platform", ["CPlatform"]),
@@ -63,6 +66,7 @@ let package = Package(
         module("Bdev", ["Platform", "Bounded", "Memory"]),
         module("Firmware", ["Platform"]),
         module("DeviceResources"),
+        module("RDMA", ["CVerbs", "Platform", "Bounded", "Memory"]),
         module("Doctor", ["Platform", "JSONRPC"]),
         // 4: device models and host ports
         module("VirtioBlk", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
@@ -134,6 +138,9 @@ let package = Package(
         tests("MemoryTests", ["Platform", "Memory", "Seeds"]),
         tests("FirmwareTests", ["Platform", "Firmware", "Seeds"]),
         tests("DeviceResourcesTests", ["DeviceResources", "Seeds"]),
+        tests(
+            "RDMATests",
+            ["Platform", "Memory", "RDMA", "MallocProbe", "Seeds"]),
         tests("DoctorTests", ["Platform", "JSONRPC", "Doctor"]),
         .target(name: "HostileDescriptors"),
         tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),

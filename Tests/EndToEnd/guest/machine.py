@@ -25,13 +25,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 STORE = HERE.parents[2] / ".build-guest"
 MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "nvme"]
-# Not at boot: `load NAME PARAMETERS`.
-ON_DEMAND = ["null_blk"]
-TOOLS = ["fio", "cmp", "sha256sum", "nvme"]
+# Not at boot: `load NAME PARAMETERS`. Soft-RoCE needs crc32_generic and does not say so.
+ON_DEMAND = ["null_blk", "crc32_generic", "rdma_rxe", "rdma_ucm", "dummy", "nvmet", "nvmet-tcp",
+             "nvmet-rdma", "nvme-tcp", "nvme-rdma"]
+TOOLS = ["fio", "cmp", "sha256sum", "nvme", "rdma", "setpriv"]
 # The first release of QEMU that can be a vfio-user client, and where Debian has a later one.
 CLIENT_VERSION = (10, 1)
 SUITES = ["trixie-backports", "trixie"]
-COMMANDS = ["qemu-system-x86_64", "mke2fs", "cpio", "depmod", "modprobe", "busybox", "fio", "nvme"]
+COMMANDS = ["qemu-system-x86_64", "mke2fs", "cpio", "depmod", "modprobe", "busybox", "fio", "nvme",
+            "rdma"]
 
 
 class Unavailable(Exception):
@@ -128,14 +130,15 @@ def make_modules(root):
         add([module], f"{module}.order")
 
 
-def make_disk(disk, programs):
-    """A disk image with programs, under bin, and every library they load, under lib."""
+def make_disk(disk, programs, libraries=()):
+    """A disk image with programs, under bin, and every library they load, under lib, with
+    `libraries`, which they load by name."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for folder in ("bin", "lib", "lib64"):
             (root / folder).mkdir()
-        for path in programs:
-            shutil.copy(path, root / "bin")
+        for path in (*programs, *libraries):
+            shutil.copy(path, root / ("bin" if path in programs else "lib"))
             text = run("ldd", path, capture_output=True, text=True).stdout
             for library in re.findall(r"/\S+", text):
                 folder = "lib64" if "ld-linux" in library else "lib"

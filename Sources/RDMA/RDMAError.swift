@@ -1,0 +1,60 @@
+public import Platform
+
+/// Why an RDMA resource could not be had, with the cure where there is one. Nothing has changed
+/// then.
+public enum RDMAError: Error, Equatable, CustomStringConvertible {
+    /// No device of that name; there are these.
+    case noDevice(String, devices: [String])
+    /// More was asked of a device than it ever gives to one resource.
+    case beyondLimit(device: String, parameter: String, wanted: Int, limit: Int)
+    /// A completion queue has too few entries left for another queue pair.
+    case completionQueueFull(wanted: Int, free: Int, capacity: Int)
+    /// The device gives no further queue pair, whatever it advertises.
+    case outOfQueuePairs(device: String, advertised: Int)
+    /// The process may not lock more memory, or the device has no region left: both say ENOMEM.
+    case regionRefused(device: String, byteCount: Int, lockLimit: UInt64?, advertised: Int)
+    /// A queue pair of one device on a connection of another.
+    case wrongDevice(String, connection: String)
+    case privateDataTooLong(Int, limit: Int)
+    case notAnAddress(String)
+    case system(SystemError)
+
+    static func system(_ call: String, _ result: Int32) -> RDMAError {
+        .system(SystemError(call, code: -result))
+    }
+
+    public var description: String {
+        switch self {
+        case .noDevice(let name, let devices):
+            devices.isEmpty
+                ? "no RDMA device \(name): this machine has none; "
+                    + "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev IFACE makes one"
+                : "no RDMA device \(name); the devices are \(devices.joined(separator: ", "))"
+        case .beyondLimit(let device, let parameter, let wanted, let limit):
+            "\(device): \(parameter) is \(wanted); the device gives 1 to \(limit)"
+        case .completionQueueFull(let wanted, let free, let capacity):
+            "a queue pair needs \(wanted) completion entries; \(free) of \(capacity) are free: "
+                + "make the completion queue larger"
+        case .outOfQueuePairs(let device, let advertised):
+            "\(device) gives no further RC queue pair (ENOMEM), although it advertises "
+                + "\(advertised); a subfunction gets more register pages with PF_BAR2_ENABLE=0 "
+                + "PER_PF_NUM_SF=1 PF_TOTAL_SF=236 PF_SF_BAR_SIZE=10 and a cold power cycle, a "
+                + "soft-RoCE device with sysctl vm.max_map_count=1048576"
+        case .regionRefused(let device, let byteCount, let lockLimit, let advertised):
+            "\(device) cannot register \(byteCount) bytes (ENOMEM): "
+                + (lockLimit.map {
+                    "the process may lock \($0) bytes in all (RLIMIT_MEMLOCK); "
+                        + "ulimit -l unlimited, or LimitMEMLOCK=infinity in a systemd unit, "
+                        + "lifts that; "
+                } ?? "")
+                + "the device advertises \(advertised) regions: register fewer and larger ones"
+        case .wrongDevice(let device, let connection):
+            "a queue pair of \(device) cannot serve a connection over \(connection)"
+        case .privateDataTooLong(let count, let limit):
+            "\(count) bytes of private data; the message carries \(limit)"
+        case .notAnAddress(let text):
+            "\"\(text)\" is no numeric IPv4 or IPv6 address"
+        case .system(let error): error.description
+        }
+    }
+}
