@@ -169,6 +169,15 @@ class EndToEnd(unittest.TestCase):
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="e2e-", dir="/tmp"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.addCleanup(self.show_logs)
+
+    def show_logs(self):
+        """Of a test that failed: what its processes said last."""
+        if self._outcome.success:
+            return
+        for log in sorted(self.folder.rglob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-30:]
+            print(f"--- {log.name} of {self.id()}", *lines, sep="\n", flush=True)
 
     def keep(self, started):
         """Ends `started` with the test, whatever happens."""
