@@ -109,7 +109,7 @@ let package = Package(
             "softdpu",
             [
                 "Platform", "JSONRPC", "Hardware", "Firmware", "DeviceResources", "Doctor", "Card",
-                "SoftDPU", "Keeper", "ControlAPI", argumentParser, logging,
+                "SoftDPU", "Keeper", "ControlAPI", "RDMA", argumentParser, logging,
             ]),
         command(
             "snap_live_upgrade",

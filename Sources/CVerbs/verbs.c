@@ -43,23 +43,24 @@ int verbs_register(struct ibv_pd *domain, void *address, size_t length, int acce
     return *region ? 0 : -errno;
 }
 
-int verbs_create_queue(struct ibv_context *context, int entries, struct ibv_cq **queue) {
-    struct ibv_comp_channel *channel = ibv_create_comp_channel(context);
-    if (!channel) return -errno;
-    int error = set_nonblocking(channel->fd);
+int verbs_create_queue(struct ibv_context *context, int entries, bool wakes,
+                       struct ibv_cq **queue) {
+    struct ibv_comp_channel *channel = wakes ? ibv_create_comp_channel(context) : NULL;
+    if (wakes && !channel) return -errno;
+    int error = wakes ? set_nonblocking(channel->fd) : 0;
     if (error == 0) {
         *queue = ibv_create_cq(context, entries, NULL, channel, 0);
         if (*queue) return 0;
         error = -errno;
     }
-    ibv_destroy_comp_channel(channel);
+    if (channel) ibv_destroy_comp_channel(channel);
     return error;
 }
 
 void verbs_destroy_queue(struct ibv_cq *queue) {
     struct ibv_comp_channel *channel = queue->channel;
     ibv_destroy_cq(queue);
-    ibv_destroy_comp_channel(channel);
+    if (channel) ibv_destroy_comp_channel(channel);
 }
 
 int verbs_take_events(struct ibv_cq *queue) {

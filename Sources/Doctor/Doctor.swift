@@ -82,7 +82,23 @@ public enum Doctor {
                 .warn, name, "none; NVMe-oF over RDMA is not possible, over TCP it is",
                 cure: "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev IFACE")
         }
-        return Finding(.pass, name, facts.rdmaDevices.joined(separator: ", "))
+        if let device = facts.rdmaDevices.first(where: { !$0.hasActivePort }) {
+            return Finding(
+                .warn, name, "\(device.name) has no active port",
+                cure: "ip link set IFACE up; rdma link shows which network interface it is")
+        }
+        for device in facts.rdmaDevices {
+            if let grant = device.grant, grant.count < grant.wanted {
+                return Finding(
+                    .warn, name,
+                    "\(device.name) gives \(grant.count) of \(grant.wanted) RC queue pairs",
+                    cure: grant.refusal)
+            }
+        }
+        let names = facts.rdmaDevices.map { device in
+            device.name + (device.grant.map { " (\($0.count) RC queue pairs tried)" } ?? "")
+        }
+        return Finding(.pass, name, names.joined(separator: ", "))
     }
 
     static func driverAutoprobe(_ facts: MachineFacts) -> Finding {

@@ -15,7 +15,7 @@ extension MachineFacts {
         facts.lockedMemoryLimit = ProcessFacts.lockedMemoryLimit
         facts.qemu = qemu(searchPath ?? "")
         facts.sriovDevices = sriovDevices(tree)
-        facts.rdmaDevices = tree.entries("/sys/class/infiniband")
+        facts.rdmaDevices = rdmaDevices(tree)
         facts.controlGroup = ControlGroup(reading: tree)
         if let limit = tree.number("/proc/sys/fs/aio-max-nr"),
             let used = tree.number("/proc/sys/fs/aio-nr")
@@ -46,6 +46,18 @@ extension MachineFacts {
             return SRIOVDevice(
                 address: address, totalVFs: Int(clamping: total),
                 autoprobesDrivers: tree.number("\(device)/sriov_drivers_autoprobe") != 0)
+        }
+    }
+
+    private static func rdmaDevices(_ tree: FactTree) -> [RDMADevice] {
+        let directory = "/sys/class/infiniband"
+        return tree.entries(directory).sorted().map { name in
+            let ports = "\(directory)/\(name)/ports"
+            // 4: ACTIVE
+            let isActive = tree.entries(ports).contains {
+                tree.words("\(ports)/\($0)/state").last == "ACTIVE"
+            }
+            return RDMADevice(name: name, hasActivePort: isActive)
         }
     }
 

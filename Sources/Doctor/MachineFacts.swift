@@ -24,6 +24,27 @@ public struct MachineFacts: Sendable, Equatable {
         public var autoprobesDrivers: Bool
     }
 
+    /// An RDMA device, and what it gave when it was asked.
+    public struct RDMADevice: Sendable, Equatable {
+        /// RC queue pairs: `count` of `wanted`, and why there were no more.
+        public struct Grant: Sendable, Equatable {
+            public var wanted: Int
+            public var count: Int
+            public var refusal: String
+
+            public init(wanted: Int, count: Int, refusal: String) {
+                self.wanted = wanted
+                self.count = count
+                self.refusal = refusal
+            }
+        }
+
+        public var name: String
+        public var hasActivePort: Bool
+        /// nil: nobody has asked it.
+        public var grant: Grant?
+    }
+
     /// Limits of the control group that this process is in; nil: none.
     public struct ControlGroup: Sendable, Equatable {
         public var memoryBytes: UInt64?
@@ -47,7 +68,7 @@ public struct MachineFacts: Sendable, Equatable {
     public var lockedMemoryLimit: UInt64?
     public var qemu: QEMU?
     public var sriovDevices: [SRIOVDevice] = []
-    public var rdmaDevices: [String] = []
+    public var rdmaDevices: [RDMADevice] = []
     public var controlGroup = ControlGroup()
     public var asynchronousIO: AsynchronousIO?
     /// `kernel.io_uring_disabled`: 0 for all, 1 for privileged, 2 for nobody. nil: an older kernel.

@@ -1,4 +1,5 @@
 internal import CVerbs
+internal import Platform
 
 /// Where a device reports the ends of work requests. Confined to one thread.
 ///
@@ -14,8 +15,11 @@ public final class CompletionQueue {
     /// Whether the device can no longer say what has ended: all queue pairs here are lost.
     public private(set) var isDead = false
 
-    /// A queue of `capacity` entries.
-    public init(_ device: VerbsDevice, capacity: Int) throws(RDMAError) {
+    /// A queue of `capacity` entries. One that is only polled does without the descriptor that
+    /// `wakes` its sleeper.
+    public init(
+        _ device: VerbsDevice, capacity: Int, wakes: Bool = true
+    ) throws(RDMAError) {
         let limit = device.limits.entriesPerCompletionQueue
         guard (1...limit).contains(capacity) else {
             throw .beyondLimit(
@@ -23,8 +27,14 @@ public final class CompletionQueue {
                 limit: limit)
         }
         var made: UnsafeMutablePointer<ibv_cq>?
-        let result = unsafe verbs_create_queue(device.context, Int32(capacity), &made)
-        guard let made = unsafe made else { throw .system("ibv_create_cq \(device.name)", result) }
+        let result = unsafe verbs_create_queue(device.context, Int32(capacity), wakes, &made)
+        guard let made = unsafe made else {
+            throw result == -ErrorNumber.noMemory
+                ? .exhausted(
+                    device: device.name, .completionQueue,
+                    advertised: device.limits.completionQueues)
+                : .system("ibv_create_cq \(device.name)", result)
+        }
         unsafe queue = made
         self.device = device
         credits = CompletionCredits(capacity: capacity)
@@ -51,8 +61,13 @@ public final class CompletionQueue {
 
     // MARK: Sleeping
 
-    /// Readable when an entry came after `arm`.
-    public var descriptor: Int32 { unsafe queue.pointee.channel.pointee.fd }
+    /// Readable when an entry came after `arm`. Of a queue that `wakes`, as the next two.
+    public var descriptor: Int32 {
+        guard let channel = unsafe queue.pointee.channel else {
+            preconditionFailure("a completion queue that wakes nobody")
+        }
+        return unsafe channel.pointee.fd
+    }
 
     /// Asks for an event at the next entry.
     public func arm() {

@@ -15,6 +15,7 @@ public final class QueuePair {
     public struct Shape: Sendable {
         /// Send, write and read requests under way.
         public var sendDepth: Int
+        /// 0: the peer sends nothing.
         public var receiveDepth: Int
         /// Sends and writes of up to so many bytes are copied by `post`; their memory is free then.
         /// The device may grant more.
@@ -118,9 +119,9 @@ public final class QueuePair {
 
     private static func check(_ shape: Shape, _ device: VerbsDevice) throws(RDMAError) {
         let limit = device.limits.workRequestsPerQueuePair
-        for (parameter, wanted) in [
-            ("sendDepth", shape.sendDepth), ("receiveDepth", shape.receiveDepth),
-        ] where !(1...limit).contains(wanted) {
+        for (parameter, wanted, least) in [
+            ("sendDepth", shape.sendDepth, 1), ("receiveDepth", shape.receiveDepth, 0),
+        ] where !(least...limit).contains(wanted) {
             throw .beyondLimit(
                 device: device.name, parameter: parameter, wanted: wanted, limit: limit)
         }
@@ -128,7 +129,7 @@ public final class QueuePair {
 
     private static func refusal(_ code: Int32, _ device: VerbsDevice) -> RDMAError {
         code == ErrorNumber.noMemory
-            ? .outOfQueuePairs(device: device.name, advertised: device.limits.queuePairs)
+            ? .exhausted(device: device.name, .queuePair, advertised: device.limits.queuePairs)
             : .system(SystemError("ibv_create_qp \(device.name)", code: code))
     }
 }

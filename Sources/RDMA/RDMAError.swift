@@ -9,8 +9,8 @@ public enum RDMAError: Error, Equatable, CustomStringConvertible {
     case beyondLimit(device: String, parameter: String, wanted: Int, limit: Int)
     /// A completion queue has too few entries left for another queue pair.
     case completionQueueFull(wanted: Int, free: Int, capacity: Int)
-    /// The device gives no further queue pair, whatever it advertises.
-    case outOfQueuePairs(device: String, advertised: Int)
+    /// The device gives no further one, whatever it advertises.
+    case exhausted(device: String, Resource, advertised: Int)
     /// The process may not lock more memory, or the device has no region left: both say ENOMEM.
     case regionRefused(device: String, byteCount: Int, lockLimit: UInt64?, advertised: Int)
     /// A queue pair of one device on a connection of another.
@@ -19,8 +19,23 @@ public enum RDMAError: Error, Equatable, CustomStringConvertible {
     case notAnAddress(String)
     case system(SystemError)
 
+    public enum Resource: String, Sendable {
+        case queuePair = "RC queue pair"
+        case completionQueue = "completion queue"
+    }
+
     static func system(_ call: String, _ result: Int32) -> RDMAError {
         .system(SystemError(call, code: -result))
+    }
+
+    /// The errno that verbs report for it (errno(3)).
+    public var errorNumber: Int32 {
+        switch self {
+        case .noDevice: ErrorNumber.noDevice
+        case .completionQueueFull, .exhausted, .regionRefused: ErrorNumber.noMemory
+        case .beyondLimit, .wrongDevice, .privateDataTooLong, .notAnAddress: ErrorNumber.invalid
+        case .system(let error): error.code
+        }
     }
 
     public var description: String {
@@ -31,12 +46,12 @@ public enum RDMAError: Error, Equatable, CustomStringConvertible {
                     + "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev IFACE makes one"
                 : "no RDMA device \(name); the devices are \(devices.joined(separator: ", "))"
         case .beyondLimit(let device, let parameter, let wanted, let limit):
-            "\(device): \(parameter) is \(wanted); the device gives 1 to \(limit)"
+            "\(device): \(parameter) is \(wanted); the device gives at most \(limit)"
         case .completionQueueFull(let wanted, let free, let capacity):
             "a queue pair needs \(wanted) completion entries; \(free) of \(capacity) are free: "
                 + "make the completion queue larger"
-        case .outOfQueuePairs(let device, let advertised):
-            "\(device) gives no further RC queue pair (ENOMEM), although it advertises "
+        case .exhausted(let device, let resource, let advertised):
+            "\(device) gives no further \(resource.rawValue) (ENOMEM), although it advertises "
                 + "\(advertised); a subfunction gets more register pages with PF_BAR2_ENABLE=0 "
                 + "PER_PF_NUM_SF=1 PF_TOTAL_SF=236 PF_SF_BAR_SIZE=10 and a cold power cycle, a "
                 + "soft-RoCE device with sysctl vm.max_map_count=1048576"

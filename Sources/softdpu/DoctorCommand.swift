@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Doctor
 internal import JSONRPC
 internal import Platform
+internal import RDMA
 
 /// `softdpu doctor`: what stands between the user and a working set-up.
 struct DoctorCommand: ParsableCommand {
@@ -18,7 +19,10 @@ struct DoctorCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let facts = MachineFacts.read(searchPath: ProcessFacts.environment("PATH"))
+        var facts = MachineFacts.read(searchPath: ProcessFacts.environment("PATH"))
+        for index in facts.rdmaDevices.indices {
+            facts.rdmaDevices[index].grant = grant(of: facts.rdmaDevices[index].name)
+        }
         let findings = Doctor.examine(facts)
         if json {
             let text = JSONValue.array(findings.map(\.json)).indented()
@@ -27,5 +31,17 @@ struct DoctorCommand: ParsableCommand {
             for finding in findings { ProcessFacts.say(finding.description) }
         }
         if Doctor.hasFailed(findings) { throw ExitCode(1) }
+    }
+
+    /// What `device` gives of twice as many queue pairs as an SF with a small BAR has.
+    private func grant(of device: String) -> MachineFacts.RDMADevice.Grant {
+        let wanted = 64
+        do throws(RDMAError) {
+            let grant = try VerbsDevice(device).grant(ofQueuePairs: wanted)
+            return MachineFacts.RDMADevice.Grant(
+                wanted: wanted, count: grant.count, refusal: grant.refusal.map { "\($0)" } ?? "")
+        } catch {
+            return MachineFacts.RDMADevice.Grant(wanted: wanted, count: 0, refusal: "\(error)")
+        }
     }
 }

@@ -7,7 +7,8 @@ struct ModelledDevice: QueuePairSource {
     private var resources: RDMADeviceResources
     private let context: RDMADeviceResources.ContextID
 
-    var device: RDMADevice { resources.device }
+    var name: String { resources.device.name }
+    var advertised: RDMADevice.Advertised { resources.device.advertised }
 
     init(_ device: RDMADevice) {
         resources = RDMADeviceResources(device)
@@ -15,7 +16,7 @@ struct ModelledDevice: QueuePairSource {
     }
 
     mutating func createPair(depth: Int) throws(QueuePairRefusal) {
-        guard (1...device.advertised.entriesPerCompletionQueue).contains(depth) else {
+        guard (1...advertised.entriesPerCompletionQueue).contains(depth) else {
             throw QueuePairRefusal(.completionQueue, ErrorNumber.invalid)
         }
         do throws(RDMAResourceError) {

@@ -1,8 +1,9 @@
 internal import DeviceResources
 
-/// A device on which `qp-stress` creates queue pairs: the model, or a card that a daemon runs.
+/// A device on which `qp-stress` creates queue pairs: the card's model, or one of this machine.
 protocol QueuePairSource {
-    var device: RDMADevice { get }
+    var name: String { get }
+    var advertised: RDMADevice.Advertised { get }
 
     /// One completion queue of `depth` entries and one RC queue pair on it.
     mutating func createPair(depth: Int) throws(QueuePairRefusal)
@@ -18,6 +19,8 @@ struct QueuePairRefusal: Error, CustomStringConvertible {
     let object: Object
     let errorNumber: Int32
     let reason: String
+    /// What more the device's owner should know.
+    var advice: String?
 
     var description: String {
         "Failed to create \(object.rawValue). Errno: \(errorNumber), \(reason)"

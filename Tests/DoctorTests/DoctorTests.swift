@@ -17,7 +17,7 @@ import Testing
         facts.qemu = MachineFacts.QEMU(
             path: "/usr/bin/qemu-system-x86_64", version: "10.1.0",
             deviceNames: ["vhost-user-blk-pci", "vfio-user-pci"])
-        facts.rdmaDevices = ["rxe0"]
+        facts.rdmaDevices = [MachineFacts.RDMADevice(name: "rxe0", hasActivePort: true)]
         facts.sriovDevices = [
             MachineFacts.SRIOVDevice(
                 address: "0000:27:00.4", totalVFs: 250, autoprobesDrivers: false)
@@ -132,6 +132,15 @@ import Testing
         #expect(few.status == .pass && few.cure == nil)
         #expect(try finding(name) { $0.sriovDevices = [] }.status == .pass)
         #expect(try finding("rdma-devices") { $0.rdmaDevices = [] }.status == .warn)
+        let down = try finding("rdma-devices") { $0.rdmaDevices[0].hasActivePort = false }
+        #expect(down.status == .warn && down.finding == "rxe0 has no active port")
+        let some = MachineFacts.RDMADevice.Grant(wanted: 64, count: 32, refusal: "ENOMEM; cure")
+        let limited = try finding("rdma-devices") { $0.rdmaDevices[0].grant = some }
+        #expect(limited.status == .warn && limited.cure == "ENOMEM; cure")
+        #expect(limited.finding == "rxe0 gives 32 of 64 RC queue pairs")
+        let enough = MachineFacts.RDMADevice.Grant(wanted: 64, count: 64, refusal: "")
+        let fine = try finding("rdma-devices") { $0.rdmaDevices[0].grant = enough }
+        #expect(fine.status == .pass && fine.finding == "rxe0 (64 RC queue pairs tried)")
     }
 
     @Test func `looks at the control group`() throws {

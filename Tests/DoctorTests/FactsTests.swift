@@ -49,7 +49,8 @@ private final class FactDirectory {
         try tree.add("/sys/bus/pci/devices/0000:02:00.0/sriov_totalvfs", "0\n")
         try tree.add("/sys/bus/pci/devices/0000:03:00.0/vendor", "0x15b3\n")
         try tree.add("/sys/block/vda/size", "1\n")
-        try tree.add("/sys/class/infiniband/rxe0/node_type", "1: CA\n")
+        try tree.add("/sys/class/infiniband/rxe0/ports/1/state", "4: ACTIVE\n")
+        try tree.add("/sys/class/infiniband/mlx5_0/ports/1/state", "1: DOWN\n")
         try tree.add("/proc/sys/fs/aio-max-nr", "65536\n")
         try tree.add("/proc/sys/fs/aio-nr", "7\n")
         try tree.add("/proc/sys/kernel/io_uring_disabled", "1\n")
@@ -62,7 +63,9 @@ private final class FactDirectory {
                 MachineFacts.SRIOVDevice(
                     address: "0000:01:00.0", totalVFs: 16, autoprobesDrivers: true)
             ])
-        #expect(facts.hasVirtioDisks && facts.rdmaDevices == ["rxe0"] && facts.qemu == nil)
+        #expect(facts.hasVirtioDisks && facts.qemu == nil)
+        #expect(facts.rdmaDevices.map(\.name) == ["mlx5_0", "rxe0"])
+        #expect(facts.rdmaDevices.map(\.hasActivePort) == [false, true])
         #expect(facts.asynchronousIO == MachineFacts.AsynchronousIO(limit: 65536, used: 7))
         #expect(facts.ioUringDisabled == 1)
         withExtendedLifetime(tree) {}

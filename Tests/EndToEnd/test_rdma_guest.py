@@ -1,8 +1,11 @@
-"""What needs an RDMA device, in a guest that has one: the unit suites."""
+"""What needs an RDMA device, in a guest that has some: the unit suites and our commands."""
 
+import json
+import re
 import unittest
 
 from guests import require_guest
+from harness import BINARIES
 from rdma_guest import BUNDLE, RDMAGuest
 
 # They are skipped where there is no device.
@@ -38,6 +41,62 @@ class Suites(RDMAGuest):
             machine, "ulimit -l 64; as='/tools/bin/setpriv --bounding-set -ipc_lock'",
             "RDMATests.*Locked memory")
         self.assertIn('Suite "Locked memory" passed', output)
+
+
+class Commands(RDMAGuest):
+    def boot(self):
+        self.machine = self.boot_rdma([BINARIES / "softdpu"])
+
+    def limit_maps(self, count):
+        """Each queue pair takes two maps of its process, and one for its completion queue: a
+        device refuses them with ENOMEM as one without register pages does."""
+        self.machine.run(f"echo {count} >/proc/sys/vm/max_map_count")
+
+    def stress(self, *words):
+        output = self.machine.run(f"ours softdpu qp-stress --device rxe0 {' '.join(words)}")
+        lines = output.splitlines()
+        self.assertRegex(lines[0], r"^device=rxe0 max_qp=\d+ max_cq=\d+ max_pd=\d+ "
+                                   r"max_qp_wr=\d+ max_cqe=\d+$")
+        return lines[1:]
+
+    def test_qp_stress_finds_what_a_device_gives(self):
+        self.boot()
+        self.assertEqual(self.stress("16", "40"),
+                         ["SUCCESS: created 40 CQ/QP pairs on rxe0", "sleep 0s"])
+        self.limit_maps(4000)
+        made, stop, advice, success, _ = self.stress("1", "200000")
+        self.assertEqual(made, "created 1000 CQ/QP pairs")
+        count = re.match(r"STOP at i=(\d+): Failed to create (?:QP|CQ). Errno: 12, "
+                         "Cannot allocate memory", stop).group(1)
+        self.assertGreater(int(count), 1000)
+        self.assertRegex(advice, "rxe0 gives no further .*vm.max_map_count")
+        self.assertEqual(success, f"SUCCESS: created {count} CQ/QP pairs on rxe0")
+        refused = self.stress("100000000", "5")
+        self.assertEqual(refused[0],
+                         "STOP at i=0: Failed to create CQ. Errno: 22, Invalid argument")
+        self.machine.send("ours softdpu qp-stress --device mlx5_2")
+        code, output = self.machine.result()
+        self.assertEqual((code, output),
+                         (1, "no RDMA device mlx5_2; the devices are rxe0, rxe1"))
+
+    def finding(self):
+        self.machine.send("ours softdpu doctor --json")
+        _, output = self.machine.result()
+        return next(entry for entry in json.loads(output) if entry["name"] == "rdma-devices")
+
+    def test_doctor_asks_devices_what_they_give(self):
+        self.boot()
+        fine = self.finding()
+        self.assertEqual((fine["status"], fine["finding"]),
+                         ("pass", "rxe0 (64 RC queue pairs tried), rxe1 (64 RC queue pairs tried)"))
+        maps = int(self.machine.run("ours softdpu qp-stress --device rxe0 1 0 3 >/dev/null & "
+                                    "sleep 2; wc -l </proc/$(pidof softdpu)/maps; wait"))
+        self.limit_maps(maps + 60)
+        few = self.finding()
+        self.assertEqual(few["status"], "warn")
+        self.assertRegex(few["finding"], r"rxe[01] gives \d+ of 64 RC queue pairs")
+        self.machine.run("ip link set dummy1 down")
+        self.assertEqual(self.finding()["finding"], "rxe1 has no active port")
 
 
 if __name__ == "__main__":

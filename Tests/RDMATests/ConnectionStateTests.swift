@@ -48,16 +48,20 @@ import Testing
         (.noDevice("mlx5_9", devices: ["rxe0", "rxe1"]), ["rxe0, rxe1"]),
         (
             .beyondLimit(device: "rxe0", parameter: "sendDepth", wanted: 0, limit: 16),
-            ["rxe0: sendDepth is 0", "1 to 16"]
+            ["rxe0: sendDepth is 0", "at most 16"]
         ),
         (.completionQueueFull(wanted: 9, free: 8, capacity: 64), ["9", "8 of 64"]),
         (
-            .outOfQueuePairs(device: "mlx5_2", advertised: 131_072),
+            .exhausted(device: "mlx5_2", .queuePair, advertised: 131_072),
             [
-                "mlx5_2", "131072",
+                "mlx5_2", "RC queue pair", "131072",
                 "PF_BAR2_ENABLE=0 PER_PF_NUM_SF=1 PF_TOTAL_SF=236 PF_SF_BAR_SIZE=10",
                 "cold power cycle",
             ]
+        ),
+        (
+            .exhausted(device: "rxe0", .completionQueue, advertised: 7),
+            ["rxe0 gives no further completion queue", "vm.max_map_count"]
         ),
         (
             .regionRefused(device: "rxe0", byteCount: 4096, lockLimit: 65536, advertised: 9),

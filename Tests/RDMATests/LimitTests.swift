@@ -22,7 +22,7 @@ struct `RDMA devices` {
                 device: world.device.name, parameter: "sendDepth", wanted: depth, limit: limit)
             #expect(throws: refusal) { try world.queuePair(sends: depth) }
         }
-        #expect(throws: RDMAError.self) { try world.queuePair(receives: 0) }
+        #expect(throws: RDMAError.self) { try world.queuePair(receives: -1) }
         #expect(throws: RDMAError.self) { try CompletionQueue(world.device, capacity: 0) }
         let most = world.device.limits.entriesPerCompletionQueue
         #expect(throws: RDMAError.self) { try CompletionQueue(world.device, capacity: most + 1) }
@@ -51,7 +51,7 @@ struct `RDMA devices` {
         let queue = try CompletionQueue(world.device, capacity: 32_000)
         func fill() -> (count: Int, error: RDMAError?) {
             var pairs: [QueuePair] = []
-            let shape = QueuePair.Shape(sendDepth: 1, receiveDepth: 1)
+            let shape = QueuePair.Shape(sendDepth: 1, receiveDepth: 0)
             while pairs.count < 16_000 {
                 do throws(RDMAError) {
                     pairs.append(
@@ -62,14 +62,18 @@ struct `RDMA devices` {
             }
             return (pairs.count, nil)
         }
-        let refusal = RDMAError.outOfQueuePairs(
-            device: world.device.name, advertised: world.device.limits.queuePairs)
+        let refusal = RDMAError.exhausted(
+            device: world.device.name, .queuePair, advertised: world.device.limits.queuePairs)
         let first = fill()
         #expect(first.error == refusal)
         #expect(first.count > 32 && first.count < world.device.limits.queuePairs)
         let again = fill()
         #expect(again.error == refusal && again.count >= first.count - 8)
         #expect(queue.free == queue.capacity)
+        #expect(try world.device.grant(ofQueuePairs: 40).count == 40)
+        let grant = try world.device.grant(ofQueuePairs: 20_000)
+        #expect(grant.wanted == 20_000 && grant.count > 32 && grant.count < 20_000)
+        #expect(grant.refusal?.errorNumber == 12)
     }
 }
 

@@ -32,8 +32,8 @@ bool verbs_gid_address(const struct ibv_gid_entry *entry, char *text);
 int verbs_allocate_domain(struct ibv_context *context, struct ibv_pd **domain);
 int verbs_register(struct ibv_pd *domain, void *address, size_t length, int access,
                    struct ibv_mr **region);
-/// A completion queue with a channel of its own, whose descriptor does not block.
-int verbs_create_queue(struct ibv_context *context, int entries, struct ibv_cq **queue);
+/// A completion queue; if it `wakes`, with a channel of its own, whose descriptor does not block.
+int verbs_create_queue(struct ibv_context *context, int entries, bool wakes, struct ibv_cq **queue);
 /// The channel goes with its queue.
 void verbs_destroy_queue(struct ibv_cq *queue);
 /// Takes the events of the queue's channel and acknowledges them; how many there were.
