@@ -7,8 +7,8 @@ internal import Platform
 /// One channel of a remote namespace.
 ///
 /// Every request is taken. It waits while no path is usable or the queue is full, is sent again
-/// when its connection ends, and fails when the paths' timers say so. One that is larger than a command
-/// may be goes piece by piece.
+/// when its connection ends, and fails when the paths' timers say so. One that is larger than a
+/// command may be goes piece by piece.
 final class NamespaceChannel: BackendChannel {
     /// How long until a socket that took no more is tried again.
     private static let blockedTicks = Ticks.from(nanoseconds: 200_000)

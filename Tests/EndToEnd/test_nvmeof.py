@@ -126,7 +126,6 @@ class OnePath(Remote):
         self.finish(load)
 
     def test_a_silent_target_is_left_and_found_again(self):
-        self.addCleanup(lambda: None)
         target = self.target()
         service = self.service()
         service.snap("bdev_nvme_set_options -k 1000")
