@@ -74,6 +74,7 @@ let package = Package(
         module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
         module("NVMe", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("NVMeDriver", ["CWire", "Platform", "Memory"]),
+        module("NVMeOF", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("VFIOUser", ["CWire", "Platform", "Memory", "Hardware"]),
         module("VirtioPCI", ["CWire", "Memory"]),
         module("Card", ["Platform", "Hardware"]),
@@ -96,14 +97,14 @@ let package = Package(
             "ControlAPI",
             [
                 "JSONRPC", "Platform", "Memory", "Hardware", "Bdev", "VirtioBlk", "NVMe",
-                "Emulation", logging,
+                "NVMeOF", "Emulation", logging,
             ]),
         // 8: commands
         command(
             "snap_service",
             [
                 "Platform", "Reactor", "JSONRPC", "Hardware", "Card", "Bdev", "SoftDPU",
-                "NVMe", "Emulation", "ControlAPI", argumentParser, logging,
+                "NVMe", "NVMeOF", "Emulation", "ControlAPI", argumentParser, logging,
             ]),
         command(
             "softdpu",
@@ -174,6 +175,9 @@ let package = Package(
                 "CWire", "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver",
                 "NVMe", "NVMeDriver", "Seeds", "StoreProbe",
             ]),
+        tests(
+            "NVMeOFTests",
+            ["CWire", "Platform", "Bounded", "Memory", "Bdev", "NVMeOF", "MallocProbe", "Seeds"]),
         tests("LiveUpgradeTests", ["JSONRPC", "LiveUpgrade"]),
         tests("BdevTests", ["Platform", "Bounded", "Memory", "Bdev", "MallocProbe", "Seeds"]),
         tests("JSONRPCTests", ["JSONRPC", "Platform", "Seeds"] + nio),

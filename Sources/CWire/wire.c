@@ -2,6 +2,7 @@
 #include "nvme.h"
 #include "nvme_identify.h"
 #include "nvme_memory.h"
+#include "nvmeof.h"
 #include "pci.h"
 #include "vfio_user.h"
 #include "vhost_user.h"

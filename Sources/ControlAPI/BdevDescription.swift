@@ -1,6 +1,7 @@
 internal import Bdev
 internal import JSONRPC
 internal import Memory
+internal import NVMeOF
 
 /// What bdev_get_bdevs says of one bdev, in the order of current SPDK.
 extension StorageContext {
@@ -39,6 +40,7 @@ extension StorageContext {
                     "p99_write_latency": JSONValue(delay.created.slowWrite),
                 ]
             ]
+        case let remote as RemoteNamespace: remote.driverSpecific
         case let error as ErrorBackend:
             ["error_disk": ["base_bdev": .string(error.base.name)]]
         default: [:]

@@ -11,6 +11,7 @@ extension MethodRegistry {
         registerMemoryBdevs(context)
         registerFileBdevs(context)
         registerVirtualBdevs(context)
+        registerRemotes(context, facts)
     }
 
     private func registerBdevQueries(_ context: StorageContext, _ facts: any ServiceFacts) {

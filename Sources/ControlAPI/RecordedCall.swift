@@ -47,7 +47,10 @@ struct RecordedCall: Sendable, Equatable {
     /// Whether `other` makes the object that this call makes, perhaps differently.
     func makesSame(as other: RecordedCall) -> Bool {
         method == other.method
-            && ["name", "ctrl_id", "nqn", "nsid", "bdev_name", "base_name"].allSatisfy {
+            && [
+                "name", "ctrl_id", "nqn", "nsid", "bdev_name", "base_name", "traddr",
+                "trsvcid",
+            ].allSatisfy {
                 params[$0] == other.params[$0]
             }
     }

@@ -14,21 +14,27 @@ extension StorageContext {
     /// Nil for a subsystem that there is not, or that has nothing to save.
     public func configuration(of subsystem: String) async -> [JSONValue]? {
         switch subsystem {
-        case "bdev": bdevConfiguration
+        case "bdev": await bdevConfiguration
         case "snap": await controllerConfiguration()
         default: nil
         }
     }
 
     private var bdevConfiguration: [JSONValue] {
+        get async {
+            let remotes = await savedRemotes
+            return examination.savedCalls + remotes + creations.savedCalls + savedLimits
+                + [["method": "bdev_wait_for_examine"]]
+        }
+    }
+
+    private var savedLimits: [JSONValue] {
         let limited = bdevs.devices.filter { $0.rateLimits != RateLimits() }
-        let limits: [JSONValue] = limited.map { device in
+        return limited.map { device in
             var params: JSONObject = ["name": .string(device.name)]
             for member in device.rateLimits.json.members { params.append(member.key, member.value) }
             return ["method": "bdev_set_qos_limit", "params": .object(params)]
         }
-        return examination.savedCalls + creations.savedCalls + limits
-            + [["method": "bdev_wait_for_examine"]]
     }
 
     private func controllerConfiguration() async -> [JSONValue]? {

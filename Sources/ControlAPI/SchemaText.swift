@@ -101,6 +101,52 @@ enum SchemaText {
         pt_offset","type":"u64","default":0},{"name":"corrupt_value","type":"u8"}]}]}
         """#,
         #"""
+        {"family":"spdk","methods":[{"name":"bdev_nvme_attach_controller","mask":"runtime","de\#
+        code_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"name","type":\#
+        "str","required":true},{"name":"trtype","type":"str","required":true},{"name":"traddr"\#
+        ,"type":"str","required":true},{"name":"adrfam","type":"str"},{"name":"trsvcid","type"\#
+        :"str"},{"name":"priority","type":"str"},{"name":"subnqn","type":"str"},{"name":"hostn\#
+        qn","type":"str"},{"name":"hostaddr","type":"str"},{"name":"hostsvcid","type":"str"},{\#
+        "name":"prchk_reftag","type":"bool","default":false},{"name":"prchk_guard","type":"boo\#
+        l","default":false},{"name":"hdgst","type":"bool","default":false},{"name":"ddgst","ty\#
+        pe":"bool","default":false},{"name":"fabrics_connect_timeout_us","type":"u64"},{"name"\#
+        :"multipath","type":"str","default":"failover","enum":["disable","failover","multipath\#
+        "]},{"name":"num_io_queues","type":"u32","default":1024},{"name":"ctrlr_loss_timeout_s\#
+        ec","type":"i32"},{"name":"reconnect_delay_sec","type":"u32"},{"name":"fast_io_fail_ti\#
+        meout_sec","type":"u32"},{"name":"psk","type":"str"},{"name":"max_bdevs","type":"u32",\#
+        "default":128},{"name":"dhchap_key","type":"str"},{"name":"dhchap_ctrlr_key","type":"s\#
+        tr"}]},{"name":"bdev_nvme_get_controllers","mask":"runtime","decode_error":[-32603,"sp\#
+        dk_json_decode_object failed"],"params":[{"name":"name","type":"str"}]},{"name":"bdev_\#
+        nvme_detach_controller","mask":"runtime","decode_error":[-32603,"spdk_json_decode_obje\#
+        ct failed"],"params":[{"name":"name","type":"str","required":true},{"name":"trtype","t\#
+        ype":"str"},{"name":"traddr","type":"str"},{"name":"adrfam","type":"str"},{"name":"trs\#
+        vcid","type":"str"},{"name":"subnqn","type":"str"},{"name":"hostaddr","type":"str"},{"\#
+        name":"hostsvcid","type":"str"}]},{"name":"bdev_nvme_reset_controller","mask":"runtime\#
+        ","decode_error":[-32602,"Invalid argument"],"params":[{"name":"name","type":"str","re\#
+        quired":true},{"name":"cntlid","type":"u16"}]},{"name":"bdev_nvme_set_options","mask":\#
+        "any","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"acti\#
+        on_on_timeout","type":"str","enum":["none","reset","abort"]},{"name":"timeout_us","typ\#
+        e":"u64"},{"name":"timeout_admin_us","type":"u64"},{"name":"keep_alive_timeout_ms","ty\#
+        pe":"u32"},{"name":"arbitration_burst","type":"u32"},{"name":"low_priority_weight","ty\#
+        pe":"u32"},{"name":"medium_priority_weight","type":"u32"},{"name":"high_priority_weigh\#
+        t","type":"u32"},{"name":"nvme_adminq_poll_period_us","type":"u64"},{"name":"nvme_ioq_\#
+        poll_period_us","type":"u64"},{"name":"io_queue_requests","type":"u32"},{"name":"delay\#
+        _cmd_submit","type":"bool"},{"name":"transport_retry_count","type":"u32"},{"name":"ret\#
+        ry_count","type":"u32"},{"name":"bdev_retry_count","type":"i32"},{"name":"transport_ac\#
+        k_timeout","type":"u8"},{"name":"ctrlr_loss_timeout_sec","type":"i32"},{"name":"reconn\#
+        ect_delay_sec","type":"u32"},{"name":"fast_io_fail_timeout_sec","type":"u32"},{"name":\#
+        "disable_auto_failback","type":"bool"},{"name":"generate_uuids","type":"bool"},{"name"\#
+        :"transport_tos","type":"u8"},{"name":"nvme_error_stat","type":"bool"},{"name":"rdma_s\#
+        rq_size","type":"u32"},{"name":"io_path_stat","type":"bool"}]},{"name":"bdev_nvme_set_\#
+        multipath_policy","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object fai\#
+        led"],"params":[{"name":"name","type":"str","required":true},{"name":"policy","type":"\#
+        str","required":true,"enum":["active_passive","active_active"]},{"name":"selector","ty\#
+        pe":"str","default":"round_robin","enum":["round_robin","queue_depth"]},{"name":"rr_mi\#
+        n_io","type":"u32","default":1,"min":1}]},{"name":"bdev_nvme_get_io_paths","mask":"run\#
+        time","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"name\#
+        ","type":"str"}]}]}
+        """#,
+        #"""
         {"family":"spdk","methods":[{"name":"rpc_get_methods","mask":"any","decode_error":[-32\#
         602,"Invalid parameters"],"params":[{"name":"current","type":"bool","default":false},{\#
         "name":"include_aliases","type":"bool","default":false}]},{"name":"spdk_get_version","\#

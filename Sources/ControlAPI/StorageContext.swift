@@ -3,6 +3,7 @@ public import Emulation
 public import Hardware
 public import JSONRPC
 public import Logging
+public import NVMeOF
 internal import Platform
 
 /// What the storage methods work on.
@@ -11,6 +12,8 @@ public struct StorageContext: Sendable {
     public let manager: any EmulationManager
     public let controllers: VirtioBlkControllers
     public let nvme: NVMeSubsystems
+    public let remotes: RemoteControllers
+    let remoteDefaults = NVMeOFDefaults()
     let log: Logger
     /// How long `wait_for_done` holds its answer back.
     public var hotplugLimit = Duration.seconds(10)
@@ -29,6 +32,7 @@ public struct StorageContext: Sendable {
         self.manager = manager
         self.controllers = controllers
         self.nvme = nvme
+        remotes = RemoteControllers(bdevs: bdevs) { log.notice("\($0)") }
         self.log = log
     }
 }

@@ -24,8 +24,11 @@ public struct ConfigurationCall: Sendable, Equatable {
     /// Whether `other` makes the object that this call makes, perhaps differently.
     func makesSame(as other: ConfigurationCall) -> Bool {
         method == other.method
-            && ["name", "ctrl_id", "nqn", "nsid", "bdev_name", "base_bdev", "base_name"]
-                .allSatisfy { params[$0] == other.params[$0] }
+            && [
+                "name", "ctrl_id", "nqn", "nsid", "bdev_name", "base_bdev", "base_name", "traddr",
+                "trsvcid",
+            ]
+            .allSatisfy { params[$0] == other.params[$0] }
     }
 
     /// How it differs from `other`, in words.

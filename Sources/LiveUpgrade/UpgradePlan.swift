@@ -181,6 +181,14 @@ extension ConfigurationCall {
         case "bdev_error_create":
             ConfigurationCall(
                 "bdev_error_delete", ["name": .string("EE_" + (text("base_name") ?? ""))])
+        case "bdev_nvme_attach_controller":
+            // Path by path; the bdevs go with the last one.
+            ConfigurationCall(
+                "bdev_nvme_detach_controller",
+                JSONObject(
+                    params.members.filter {
+                        ["name", "traddr", "trsvcid", "subnqn"].contains($0.key)
+                    }))
         case "nvme_subsystem_create":
             ConfigurationCall("nvme_subsystem_destroy", ["nqn": params["nqn"] ?? .null])
         case "nvme_namespace_create":

@@ -49,6 +49,7 @@ public enum ErrorNumber {
     public static let interrupted = EINTR
     public static let pipe = EPIPE
     public static let accessDenied = EACCES
+    public static let noAddress = ENXIO
 }
 
 @discardableResult

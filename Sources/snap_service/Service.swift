@@ -5,6 +5,7 @@ internal import Hardware
 internal import JSONRPC
 internal import Logging
 internal import NVMe
+internal import NVMeOF
 internal import Platform
 internal import Reactor
 internal import SoftDPU
@@ -147,6 +148,7 @@ final class Service: ServiceFacts {
         await server.close()
         await context.nvme.closeAll()
         await context.controllers.closeAll()
+        await context.remotes.closeAll()
         group.stop()
         embedded?.stop()
         await history?.close()
