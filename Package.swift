@@ -158,7 +158,8 @@ let package = Package(
         tests(
             "SoftDPUTests",
             [
-                "HostileDescriptors", "MallocProbe", "Platform", "Memory", "Reactor", "Hardware",
+                "CWire", "HostileDescriptors", "MallocProbe", "Platform", "Memory", "Reactor",
+                "Hardware",
                 "Card", "Bdev", "JSONRPC", "Keeper",
                 "VirtioDriver", "VhostUser", "VFIOUser", "NVMe", "NVMeDriver", "NVMeHost",
                 "SoftDPU", "Emulation", "Seeds", logging,

@@ -21,7 +21,7 @@ public struct Registers: Equatable, Sendable {
     /// NVMe 1.4.
     static let version: UInt32 = 0x0001_0400
 
-    public let capabilities: UInt64
+    public private(set) var capabilities: UInt64
     public private(set) var configuration: UInt32 = 0
     public private(set) var status: UInt32 = 0
     public private(set) var adminQueueAttributes: UInt32 = 0
@@ -31,9 +31,13 @@ public struct Registers: Equatable, Sendable {
 
     /// - Parameter queueSize: entries that an I/O queue can have, 2 to 65,536.
     public init(queueSize: Int) {
+        capabilities = Self.capabilities(queueSize: queueSize)
+    }
+
+    private static func capabilities(queueSize: Int) -> UInt64 {
         // CQR: queues are contiguous. TO: 127.5 s, a service may take its time to come back.
         // CSS: the NVM command set. MPSMIN = MPSMAX = 0: pages of 4 KiB. DSTRD 0.
-        capabilities = UInt64(queueSize - 1) | 1 << 16 | 0xFF << 24 | 1 << 37
+        UInt64(queueSize - 1) | 1 << 16 | 0xFF << 24 | 1 << 37
     }
 
     /// Registers as another process of the hardware left them.
@@ -136,6 +140,12 @@ public struct Registers: Equatable, Sendable {
     }
 
     // --- the service ---
+
+    /// Another controller comes to a function that is not enabled. What the host has written stays:
+    /// a driver may be about to enable it.
+    public mutating func offer(queueSize: Int) {
+        capabilities = Self.capabilities(queueSize: queueSize)
+    }
 
     /// Everything that the host has set up has been carried out.
     public mutating func acknowledge(status: UInt32) { self.status = status }

@@ -127,7 +127,7 @@ final class NVMeFace: HostFace, HostConversation {
             let code = (error as? SystemError)?.code ?? ErrorNumber.noMemory
             throw HardwareError(code, "function memory: \(error)")
         }
-        if !registers.isEnabled { registers = Registers(queueSize: wanted.queueSize) }
+        if !registers.isEnabled { registers.offer(queueSize: wanted.queueSize) }
         offer = wanted
         guard let memory, let doorbells else { return [] }
         return [memory, doorbells.file] + kicks.prefix(wanted.queueCount + 1)

@@ -78,4 +78,16 @@ import Testing
         registers.reset(keepingStatus: false)
         #expect(registers == fresh)
     }
+
+    @Test func `keep what the host has written when another controller comes`() {
+        var registers = fresh
+        _ = registers.write(0x000F_001F, at: 0x24, byteCount: 4)
+        _ = registers.write(0x4000, at: 0x28, byteCount: 8)
+        _ = registers.write(0x5000, at: 0x30, byteCount: 8)
+        registers.offer(queueSize: 64)
+        #expect(registers.read(at: 0, byteCount: 2) == 63)
+        #expect(registers.adminQueueAttributes == 0x000F_001F)
+        #expect(registers.adminSubmissionQueue == 0x4000)
+        #expect(registers.adminCompletionQueue == 0x5000)
+    }
 }

@@ -1,4 +1,5 @@
 import Bdev
+import CWire
 import Emulation
 import Hardware
 import Memory
@@ -155,6 +156,47 @@ extension `NVMe functions` {
                 let third = try await stack.service().nvme
                 try await third.make(0, [disk], startsSuspended: true).resume()
             }
+        }
+
+        /// Each step of an enable may fall before a hand-over or after it.
+        @Test(.timeLimit(.minutes(10)))
+        func `finds what a driver has written before it enables`() async throws {
+            let stack = try await Stack(nvme: Stack.NVMe(functionCount: 1))
+            let disk = try stack.ramDisk()
+            var source = try await stack.service(isMortal: true)
+            let path = try await source.nvme.make(0, [disk]).hostSocketPath
+            let guest = try await onThread { try NVMeGuest(path) }
+            let written: [(register: Int, value: UInt64, byteCount: Int)] = [
+                (NVME_REGISTER_AQA, 0x001F_001F, 4), (NVME_REGISTER_ASQ, 0x1_2000, 8),
+                (NVME_REGISTER_ACQ, 0x1_3000, 8), (NVME_REGISTER_INTMS, 2, 4),
+            ]
+            for dies in [false, true] {
+                try await onThread {
+                    try guest.driver.disable()
+                    for (register, value, byteCount) in written {
+                        try guest.access.writeRegister(value, at: register, byteCount: byteCount)
+                    }
+                }
+                let next = try await stack.service(isMortal: true)
+                let listener = try await listen(next, [disk])
+                if dies {
+                    try await source.kill()
+                } else {
+                    try await source.nvme.find("n0").handOver(within: .seconds(5), force: false)
+                }
+                #expect(await becomes(.running, listener))
+                try await onThread {
+                    for (register, value, byteCount) in written {
+                        let found = try guest.access.readRegister(
+                            at: register, byteCount: byteCount)
+                        #expect(found == value, "register \(register)")
+                    }
+                    try guest.start()
+                    try guest.verify()
+                }
+                source = next
+            }
+            await stack.stop()
         }
 
         @Test(.timeLimit(.minutes(10)))
