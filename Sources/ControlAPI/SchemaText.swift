@@ -115,36 +115,38 @@ enum SchemaText {
         ec","type":"i32"},{"name":"reconnect_delay_sec","type":"u32"},{"name":"fast_io_fail_ti\#
         meout_sec","type":"u32"},{"name":"psk","type":"str"},{"name":"max_bdevs","type":"u32",\#
         "default":128},{"name":"dhchap_key","type":"str"},{"name":"dhchap_ctrlr_key","type":"s\#
-        tr"}]},{"name":"bdev_nvme_get_controllers","mask":"runtime","decode_error":[-32603,"sp\#
-        dk_json_decode_object failed"],"params":[{"name":"name","type":"str"}]},{"name":"bdev_\#
-        nvme_detach_controller","mask":"runtime","decode_error":[-32603,"spdk_json_decode_obje\#
-        ct failed"],"params":[{"name":"name","type":"str","required":true},{"name":"trtype","t\#
-        ype":"str"},{"name":"traddr","type":"str"},{"name":"adrfam","type":"str"},{"name":"trs\#
-        vcid","type":"str"},{"name":"subnqn","type":"str"},{"name":"hostaddr","type":"str"},{"\#
-        name":"hostsvcid","type":"str"}]},{"name":"bdev_nvme_reset_controller","mask":"runtime\#
-        ","decode_error":[-32602,"Invalid argument"],"params":[{"name":"name","type":"str","re\#
-        quired":true},{"name":"cntlid","type":"u16"}]},{"name":"bdev_nvme_set_options","mask":\#
-        "any","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"acti\#
-        on_on_timeout","type":"str","enum":["none","reset","abort"]},{"name":"timeout_us","typ\#
-        e":"u64"},{"name":"timeout_admin_us","type":"u64"},{"name":"keep_alive_timeout_ms","ty\#
-        pe":"u32"},{"name":"arbitration_burst","type":"u32"},{"name":"low_priority_weight","ty\#
-        pe":"u32"},{"name":"medium_priority_weight","type":"u32"},{"name":"high_priority_weigh\#
-        t","type":"u32"},{"name":"nvme_adminq_poll_period_us","type":"u64"},{"name":"nvme_ioq_\#
-        poll_period_us","type":"u64"},{"name":"io_queue_requests","type":"u32"},{"name":"delay\#
-        _cmd_submit","type":"bool"},{"name":"transport_retry_count","type":"u32"},{"name":"ret\#
-        ry_count","type":"u32"},{"name":"bdev_retry_count","type":"i32"},{"name":"transport_ac\#
-        k_timeout","type":"u8"},{"name":"ctrlr_loss_timeout_sec","type":"i32"},{"name":"reconn\#
-        ect_delay_sec","type":"u32"},{"name":"fast_io_fail_timeout_sec","type":"u32"},{"name":\#
-        "disable_auto_failback","type":"bool"},{"name":"generate_uuids","type":"bool"},{"name"\#
-        :"transport_tos","type":"u8"},{"name":"nvme_error_stat","type":"bool"},{"name":"rdma_s\#
-        rq_size","type":"u32"},{"name":"io_path_stat","type":"bool"}]},{"name":"bdev_nvme_set_\#
-        multipath_policy","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object fai\#
-        led"],"params":[{"name":"name","type":"str","required":true},{"name":"policy","type":"\#
-        str","required":true,"enum":["active_passive","active_active"]},{"name":"selector","ty\#
-        pe":"str","default":"round_robin","enum":["round_robin","queue_depth"]},{"name":"rr_mi\#
-        n_io","type":"u32","default":1,"min":1}]},{"name":"bdev_nvme_get_io_paths","mask":"run\#
-        time","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"name\#
-        ","type":"str"}]}]}
+        tr"},{"name":"allow_unrecognized_csi","type":"bool","default":false},{"name":"disable_\#
+        sq_flow_control","type":"bool","default":false}]},{"name":"bdev_nvme_get_controllers",\#
+        "mask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"\#
+        name":"name","type":"str"}]},{"name":"bdev_nvme_detach_controller","mask":"runtime","d\#
+        ecode_error":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"name","type"\#
+        :"str","required":true},{"name":"trtype","type":"str"},{"name":"traddr","type":"str"},\#
+        {"name":"adrfam","type":"str"},{"name":"trsvcid","type":"str"},{"name":"subnqn","type"\#
+        :"str"},{"name":"hostaddr","type":"str"},{"name":"hostsvcid","type":"str"}]},{"name":"\#
+        bdev_nvme_reset_controller","mask":"runtime","decode_error":[-32602,"Invalid argument"\#
+        ],"params":[{"name":"name","type":"str","required":true},{"name":"cntlid","type":"u16"\#
+        }]},{"name":"bdev_nvme_set_options","mask":"any","decode_error":[-32603,"spdk_json_dec\#
+        ode_object failed"],"params":[{"name":"action_on_timeout","type":"str","enum":["none",\#
+        "reset","abort"]},{"name":"timeout_us","type":"u64"},{"name":"timeout_admin_us","type"\#
+        :"u64"},{"name":"keep_alive_timeout_ms","type":"u32"},{"name":"arbitration_burst","typ\#
+        e":"u32"},{"name":"low_priority_weight","type":"u32"},{"name":"medium_priority_weight"\#
+        ,"type":"u32"},{"name":"high_priority_weight","type":"u32"},{"name":"nvme_adminq_poll_\#
+        period_us","type":"u64"},{"name":"nvme_ioq_poll_period_us","type":"u64"},{"name":"io_q\#
+        ueue_requests","type":"u32"},{"name":"delay_cmd_submit","type":"bool"},{"name":"transp\#
+        ort_retry_count","type":"u32"},{"name":"retry_count","type":"u32"},{"name":"bdev_retry\#
+        _count","type":"i32"},{"name":"transport_ack_timeout","type":"u8"},{"name":"ctrlr_loss\#
+        _timeout_sec","type":"i32"},{"name":"reconnect_delay_sec","type":"u32"},{"name":"fast_\#
+        io_fail_timeout_sec","type":"u32"},{"name":"disable_auto_failback","type":"bool"},{"na\#
+        me":"generate_uuids","type":"bool"},{"name":"transport_tos","type":"u8"},{"name":"nvme\#
+        _error_stat","type":"bool"},{"name":"rdma_srq_size","type":"u32"},{"name":"io_path_sta\#
+        t","type":"bool"},{"name":"allow_accel_sequence","type":"bool"},{"name":"enable_flush"\#
+        ,"type":"bool"}]},{"name":"bdev_nvme_set_multipath_policy","mask":"runtime","decode_er\#
+        ror":[-32603,"spdk_json_decode_object failed"],"params":[{"name":"name","type":"str","\#
+        required":true},{"name":"policy","type":"str","required":true,"enum":["active_passive"\#
+        ,"active_active"]},{"name":"selector","type":"str","default":"round_robin","enum":["ro\#
+        und_robin","queue_depth"]},{"name":"rr_min_io","type":"u32","default":1,"min":1}]},{"n\#
+        ame":"bdev_nvme_get_io_paths","mask":"runtime","decode_error":[-32603,"spdk_json_decod\#
+        e_object failed"],"params":[{"name":"name","type":"str"}]}]}
         """#,
         #"""
         {"family":"spdk","methods":[{"name":"rpc_get_methods","mask":"any","decode_error":[-32\#

@@ -7,6 +7,7 @@ import sys
 import unittest
 
 from harness import ROOT, EndToEnd, RPCFailure, Service
+from test_nvmeof import NQN, Target
 
 STORE = ROOT / ".build-spdk" / "venv"
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -42,12 +43,19 @@ RUNTIME = [
     ("bdev_get_iostat --names M -c", dict), ("bdev_reset_iostat", ""),
     ("bdev_set_qd_sampling_period M 1000", ""), ("bdev_set_qos_limit M --rw-ios-per-sec 1", ""),
     ("bdev_enable_histogram M --histogram", ""), ("bdev_get_histogram M", dict),
+    ("bdev_nvme_set_options -k 5000", ""),
+    ("bdev_nvme_attach_controller -b R -t tcp -a 127.0.0.1 -f ipv4 -s PORT -n NQN", "Rn1"),
+    ("bdev_nvme_get_controllers -n R", list), ("bdev_nvme_get_io_paths -n Rn1", dict),
+    ("bdev_nvme_reset_controller R", ""),
     ("bdev_wait_for_examine", ""), ("notify_get_notifications -i 0", list),
     ("save_config", dict),
+    ("bdev_nvme_detach_controller R", ""),
     ("bdev_error_delete EE_N", ""), ("bdev_delay_delete D", ""), ("bdev_uring_delete U", ""),
     ("bdev_aio_delete A", ""), ("bdev_null_delete N", ""), ("bdev_malloc_delete M", ""),
     ("spdk_kill_instance SIGTERM", ""),
 ]
+# Served under the name that it had in SPDK when SNAP was made of it; the client has lost it since.
+FORMER = {"bdev_nvme_set_multipath_policy"}
 
 
 def setUpModule():
@@ -75,14 +83,21 @@ class RealClient(EndToEnd):
 
     def check(self, line, wanted):
         with self.subTest(line=line):
-            output = self.call(line.replace("FILE", str(self.folder / "disk.img")))
+            for word, value in self.words.items():
+                line = line.replace(word, str(value))
+            output = self.call(line)
             if isinstance(wanted, type):
                 self.assertIsInstance(json.loads(output), wanted)
             else:
                 self.assertIn(wanted, output)
 
     def test_every_method(self):
-        (self.folder / "disk.img").write_bytes(bytes(1 << 20))
+        disks = [self.folder / "disk.img", self.folder / "remote.img"]
+        for disk in disks:
+            disk.write_bytes(bytes(1 << 20))
+        target = Target(disks[1])
+        self.addCleanup(target.kill)
+        self.words = {"FILE": disks[0], "PORT": target.port, "NQN": NQN}
         self.snap = self.keep(Service(self.folder, "--wait-for-rpc", wait=False))
         self.snap.process.wait_for("event=ready")
         served = set(self.snap.spdk("rpc_get_methods"))
@@ -95,7 +110,7 @@ class RealClient(EndToEnd):
         schema = [json.loads(path.read_text()) for path in (ROOT / "rpc/schema").glob("*.json")]
         spdk = {method["name"] for group in schema if group["family"] == "spdk"
                 for method in group["methods"]}
-        self.assertEqual(served & spdk - called, set(), "served, and not called here")
+        self.assertEqual(served & spdk - called, FORMER, "served, and not called here")
         self.assertEqual(spdk - served, set(), "in the schema, and not served")
 
     def test_saves_and_loads(self):
