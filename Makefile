@@ -7,7 +7,7 @@
 
 SHELL := /bin/bash
 SECONDS_OF_FUZZING ?= 600
-PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev pkg-config qemu-system-x86 \
+PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev libssl-dev pkg-config qemu-system-x86 \
 	qemu-utils busybox-static cpio e2fsprogs kmod fio dash xz-utils zstd nvme-cli mmdebstrap \
 	iproute2 ibverbs-providers
 PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/EndToEnd
@@ -25,11 +25,13 @@ test: deps build-tests swift-test python-test
 build-tests:
 	swift build --build-tests
 
-# Whole stacks run apart from what computes for a minute without a pause: both want the few threads
-# that actors have, and a guest's patience is ten seconds.
+# Whole stacks run apart from what computes for a minute without a pause, and one test after the
+# other: all want the few threads that actors have, and a guest's patience is ten seconds.
+STACKS = (SoftDPU|NVMeOF)Tests
+
 swift-test:
-	swift test --skip-build --skip SoftDPUTests
-	swift test --skip-build --filter SoftDPUTests
+	swift test --skip-build --skip '$(STACKS)'
+	swift test --skip-build --no-parallel --filter '$(STACKS)'
 
 # Each folder is a suite of its own: tests import the helpers beside them.
 python-test:
@@ -60,7 +62,10 @@ soak: deps build-tests
 	cd Tests/EndToEnd && SOFTSNAP_SOAK=1 python3 -m unittest -v \
 		test_card_daemon.Survival.test_killed_at_any_moment_it_comes_back_as_it_was_or_would_be \
 		test_nvme_guest.Absence.test_a_minute_without_a_service_is_no_error \
-		test_keeper test_keeper_guest
+		test_keeper test_keeper_guest \
+		test_nvmet_guest.LinuxTarget.test_reconnects_leave_nothing_behind \
+		test_nvmet_rdma_guest.LinuxTarget.test_reconnects_leave_nothing_behind \
+		test_rdma_faults
 
 # Only what is missing is installed, so that a prepared machine needs no network.
 deps:
