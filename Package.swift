@@ -53,8 +53,10 @@ let package = Package(
             name: "CVerbs",
             linkerSettings: [.linkedLibrary("ibverbs"), .linkedLibrary("rdmacm")]),
         .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
+        .systemLibrary(
+            name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         // 1: owned resources
-        module("Platform", ["CPlatform"]),
+        module("Platform", ["CPlatform", "CCrypto"]),
         module("Bounded"),
         // 2: memory, threads, messages
         module("Memory", ["CPlatform", "Platform", "Bounded", "CLinuxAIO"]),
@@ -74,7 +76,7 @@ let package = Package(
         module("VhostUser", ["CWire", "Platform", "Memory", "Hardware"]),
         module("NVMe", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
         module("NVMeDriver", ["CWire", "Platform", "Memory"]),
-        module("NVMeOF", ["CWire", "Platform", "Bounded", "Memory", "Bdev"]),
+        module("NVMeOF", ["CWire", "Platform", "Bounded", "Memory", "Bdev", "RDMA"]),
         module("VFIOUser", ["CWire", "Platform", "Memory", "Hardware"]),
         module("VirtioPCI", ["CWire", "Memory"]),
         module("Card", ["Platform", "Hardware"]),
@@ -84,11 +86,14 @@ let package = Package(
             [
                 "Platform", "Bounded", "Memory", "JSONRPC", "Hardware", "Firmware",
                 "DeviceResources", "VhostUser", "VFIOUser", "VirtioPCI", "NVMe", "Card", "Keeper",
-                logging,
+                "RDMA", logging,
             ]),
         module(
             "Emulation",
-            ["Platform", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", "NVMe", logging]),
+            [
+                "Platform", "Bounded", "Memory", "Reactor", "Hardware", "Bdev", "VirtioBlk", "NVMe",
+                "RDMA", logging,
+            ]),
         module("NVMeHost", ["Platform", "Memory", "NVMeDriver", "VFIOUser"]),
         // 6: between two services
         module("LiveUpgrade", ["JSONRPC"]),
@@ -104,7 +109,7 @@ let package = Package(
             "snap_service",
             [
                 "Platform", "Reactor", "JSONRPC", "Hardware", "Card", "Bdev", "SoftDPU",
-                "NVMe", "NVMeOF", "Emulation", "ControlAPI", argumentParser, logging,
+                "NVMe", "NVMeOF", "RDMA", "Emulation", "ControlAPI", argumentParser, logging,
             ]),
         command(
             "softdpu",
@@ -118,8 +123,9 @@ let package = Package(
         command(
             "snap_perf",
             [
-                "Platform", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser", "NVMe",
-                "NVMeDriver", "NVMeHost", argumentParser,
+                "Platform", "Bounded", "Memory", "Bdev", "VirtioBlk", "VirtioDriver", "VhostUser",
+                "NVMe",
+                "NVMeDriver", "NVMeHost", "NVMeOF", argumentParser,
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         command("fuzz_json", ["JSONRPC"]),
@@ -127,6 +133,7 @@ let package = Package(
         command("fuzz_rings", ["Platform", "Memory", "Bdev", "VirtioBlk"]),
         command("fuzz_nvme", ["Platform", "Memory", "Bdev", "NVMe"]),
         command("fuzz_nvme_admin", ["CWire", "Platform", "Memory", "NVMe"]),
+        command("fuzz_nvme_tcp", ["CWire", "Platform", "Memory", "NVMeOF"]),
         command("fuzz_vfio_user", ["Platform", "Memory", "Hardware", "VFIOUser"]),
         // tests
         .target(name: "MallocProbe"),
@@ -141,7 +148,7 @@ let package = Package(
         tests("DeviceResourcesTests", ["DeviceResources", "Seeds"]),
         tests(
             "RDMATests",
-            ["Platform", "Memory", "RDMA", "MallocProbe", "Seeds"]),
+            ["Platform", "Bounded", "Memory", "RDMA", "MallocProbe", "Seeds"]),
         tests("DoctorTests", ["Platform", "JSONRPC", "Doctor"]),
         .target(name: "HostileDescriptors"),
         tests("ReactorTests", ["HostileDescriptors", "Platform", "Reactor"]),
@@ -160,7 +167,7 @@ let package = Package(
             [
                 "CWire", "HostileDescriptors", "MallocProbe", "Platform", "Memory", "Reactor",
                 "Hardware",
-                "Card", "Bdev", "JSONRPC", "Keeper",
+                "Card", "Bdev", "JSONRPC", "Keeper", "RDMA",
                 "VirtioDriver", "VhostUser", "VFIOUser", "NVMe", "NVMeDriver", "NVMeHost",
                 "SoftDPU", "Emulation", "Seeds", logging,
             ]),

@@ -17,16 +17,28 @@ struct AnswerMark {
         self.pause = pause
     }
 
-    /// Whether the next turn tells if its driver waits for it.
+    /// Whether it is still to be seen if its driver waits for it.
     var isWaiting: Bool { pause != nil && isFirstTurn }
 
     /// After a turn that has started or answered `done` requests.
     mutating func note(done: Int, completedCount: UInt64, now: Ticks) {
-        if pause != nil, isFirstTurn {
+        if isWaiting {
             isFirstTurn = false
             // Nothing waited: its driver sees no pause here.
             if done == 0 { pause = nil }
         }
+        note(completedCount, now)
+    }
+
+    /// After a turn of a queue that takes several to see what waits, as its ring is read by
+    /// transfers.
+    /// - Parameter isIdle: it has looked, and nothing waits or is under way.
+    mutating func note(completedCount: UInt64, isIdle: Bool, now: Ticks) {
+        note(completedCount, now)
+        if isIdle { pause = nil }
+    }
+
+    private mutating func note(_ completedCount: UInt64, _ now: Ticks) {
         if completedCount == self.completedCount { return }
         self.completedCount = completedCount
         cell?.storeRelease64(now.count, at: 0)

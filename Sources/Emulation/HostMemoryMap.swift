@@ -16,24 +16,25 @@ final class HostMemoryMap: Sendable {
         weak var mapping: Mapping?
     }
 
-    /// Files on huge pages can be mapped from such offsets only, and others too.
-    private static let granule: UInt64 = 2 << 20
-
     private let known = Mutex<[Key: Weak]>([:])
+    /// Storage that reaches host memory by itself.
+    private let user: (any HostMemoryUser)?
+
+    init(_ user: (any HostMemoryUser)? = nil) { self.user = user }
 
     /// The memory of one function, all regions mapped.
     func map(_ grants: [MemoryGrant], generation: UInt64) throws(ControllerError) -> HostMemory {
         var regions: [HostRegion] = []
         for grant in grants {
-            let start = grant.fileOffset & ~(Self.granule - 1)
-            let byteCount = grant.fileOffset - start + grant.byteCount
+            let span = Mapping.span(at: grant.fileOffset, byteCount: grant.byteCount)
             do {
-                let mapping = try mapping(grant.file, offset: start, byteCount: byteCount)
+                let mapping = try mapping(
+                    grant.file, offset: span.offset, byteCount: span.byteCount)
                 regions.append(
                     HostRegion(
                         guestAddress: grant.guestAddress, byteCount: grant.byteCount,
                         userAddress: grant.userAddress, mapping: mapping,
-                        mappingOffset: Int(grant.fileOffset - start)))
+                        mappingOffset: span.inside, admission: user?.admit(mapping)))
             } catch {
                 throw ControllerError(
                     error.code,
@@ -45,12 +46,10 @@ final class HostMemoryMap: Sendable {
 
     /// A front end's log of dirty pages, mapped. All disks of one machine have the same.
     func map(_ grant: DirtyLogGrant) throws(ControllerError) -> DirtyLog {
-        let start = grant.fileOffset & ~(Self.granule - 1)
-        let byteCount = grant.fileOffset - start + grant.byteCount
+        let span = Mapping.span(at: grant.fileOffset, byteCount: grant.byteCount)
         do {
-            let mapping = try mapping(grant.file, offset: start, byteCount: byteCount)
-            return DirtyLog(
-                mapping, offset: Int(grant.fileOffset - start), byteCount: Int(grant.byteCount))
+            let mapping = try mapping(grant.file, offset: span.offset, byteCount: span.byteCount)
+            return DirtyLog(mapping, offset: span.inside, byteCount: Int(grant.byteCount))
         } catch { throw ControllerError(error.code, "dirty log: \(error)") }
     }
 

@@ -1,3 +1,4 @@
+internal import Bdev
 internal import Hardware
 internal import NVMe
 internal import Platform
@@ -5,15 +6,13 @@ internal import Reactor
 
 /// A completion queue with its submission queues on their reactor: polled while busy, woken by the
 /// driver's doorbells. Confined to the reactor's thread.
-final class IOPoller: Poller {
+final class IOPoller: CommandPoller {
     var queue: IOQueue
     let line: CallLine
     private let kick: SharedDescriptor
     private var watch: DoorbellWatch
     private var mark: AnswerMark
-    /// Reports that are due when their condition holds, each once.
-    private var waiters: [(condition: (IOPoller) -> Bool, report: () -> Void)] = []
-    private var onFault: ((QueueFault) -> Void)?
+    private var reports: QueueReports
 
     init(
         _ queue: consuming IOQueue, line: CallLine, kick: SharedDescriptor, mode: DoorbellMode,
@@ -24,7 +23,7 @@ final class IOPoller: Poller {
         self.kick = kick
         watch = DoorbellWatch(mode)
         self.mark = mark
-        self.onFault = onFault
+        reports = QueueReports(onFault: onFault)
     }
 
     var kickDescriptor: Int32? { kick.number }
@@ -48,20 +47,10 @@ final class IOPoller: Poller {
         if done > 0 || mark.isWaiting {
             mark.note(done: done, completedCount: queue.counters.completedCount, now: now)
         }
-        if !waiters.isEmpty || queue.phase != .running { follow() }
-        return done
-    }
-
-    /// Tells the control plane, once, what has become of the queue.
-    private func follow() {
-        if case .failed(let fault) = queue.phase, let report = onFault {
-            onFault = nil
-            report(fault)
+        if reports.isWaiting || queue.phase != .running {
+            for report in reports.take(self, queue.phase) { report() }
         }
-        let due = waiters.filter { $0.condition(self) }
-        if due.isEmpty { return }
-        waiters.removeAll { $0.condition(self) }
-        for waiter in due { waiter.report() }
+        return done
     }
 
     /// Takes nothing more; what is in flight is answered.
@@ -70,9 +59,10 @@ final class IOPoller: Poller {
         queue.drain()
     }
 
-    /// Calls `report` when `condition` holds, perhaps at once.
-    func when(_ condition: @escaping (IOPoller) -> Bool, _ report: @escaping () -> Void) {
-        if condition(self) { report() } else { waiters.append((condition, report)) }
+    func when(
+        _ condition: @escaping (any CommandPoller) -> Bool, _ report: @escaping () -> Void
+    ) {
+        if condition(self) { report() } else { reports.add(condition, report) }
     }
 
     func arm() -> Rest {
@@ -86,5 +76,53 @@ final class IOPoller: Poller {
     func disarm() {
         watch.wake()
         queue.disableDoorbellEvents()
+    }
+
+    // --- for its controller ---
+
+    var isDrained: Bool { queue.isDrained }
+    /// Memory that is gone is a fault.
+    var isLost: Bool { false }
+    var isSettled: Bool { true }
+
+    /// Its doorbell has been cleared before.
+    func add(_ setup: SubmissionQueueSetup, isNew: Bool) throws(QueueFault) {
+        try queue.add(setup)
+    }
+    func remove(submission: UInt16) { queue.remove(submission: submission) }
+    func isDrained(submission: UInt16) -> Bool { queue.isDrained(submission: submission) }
+    func release(submission: UInt16) { queue.release(submission: submission) }
+    func abort(submission: UInt16, command: UInt16) -> Bool {
+        queue.abort(submission: submission, command: command)
+    }
+
+    func attach(_ namespace: NamespaceView, channel: BlockChannel) {
+        queue.attach(namespace, channel: channel)
+    }
+    func update(_ namespace: NamespaceView) { queue.update(namespace) }
+    func detach(namespace: UInt32) { queue.detach(namespace: namespace) }
+    func isDrained(namespace: UInt32) -> Bool { queue.isDrained(namespace: namespace) }
+    func release(namespace: UInt32) { queue.release(namespace: namespace) }
+
+    func discard() { queue.discard() }
+    func resume() { queue.resume() }
+    func abandonHeld() { queue.abandonHeld() }
+    func end() {}
+
+    func exchange(memory: HostAccess.Way) {
+        guard case .mapped(let memory) = memory else {
+            preconditionFailure("a mapped queue has mapped memory")
+        }
+        queue.exchange(memory: memory)
+    }
+
+    func exchange(interrupt: SharedDescriptor?) {
+        line.exchange(interrupt)
+        queue.interruptAnyway()
+    }
+
+    func exchange(head: Doorbell) { queue.exchange(head: head) }
+    func exchange(tail: Doorbell, of submission: UInt16) {
+        queue.exchange(tail: tail, of: submission)
     }
 }

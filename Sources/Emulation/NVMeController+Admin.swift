@@ -14,20 +14,27 @@ extension NVMeController {
         var action = model.execute(command, figures: figures)
         if case .fetch(let byteCount) = action {
             switch await admin.read(command.slot, byteCount: byteCount) {
-            case .success(let data): action = model.execute(command, data: data)
-            case .failure(let status): action = .complete(status)
+            case .moved(let data): action = model.execute(command, data: data)
+            case .refused(let status): action = .complete(status)
+            // It is taken again.
+            case .lost: return
             }
         }
-        if case .complete(.success, _, let data?) = action,
-            let fault = await admin.write(command.slot, data)
-        {
-            // A log that its driver has not got is still to be read.
-            model = before
-            action = .complete(fault)
+        if case .complete(.success, _, let data?) = action {
+            switch await admin.write(command.slot, data) {
+            case .moved: break
+            case .refused(let status):
+                // A log that its driver has not got is still to be read.
+                model = before
+                action = .complete(status)
+            case .lost:
+                model = before
+                return
+            }
         }
         await carryOut(action, of: command, on: admin)
         await deliverEvents()
-        storeRecord()
+        await store()
     }
 
     /// In the order of stores that `OutcomeRecord` states.
@@ -55,6 +62,7 @@ extension NVMeController {
         case .useShadowDoorbells(let shadow): status = await moveDoorbells(to: shadow)
         }
         records.settle(command, status, result: result, with: model)
+        guard await carryChanges() else { return await outOfReach() }
         if let aborted { await admin.complete(aborted, .abortRequested) }
         await admin.complete(command.slot, status, result: result)
     }
@@ -64,10 +72,13 @@ extension NVMeController {
     private func create(
         _ id: UInt16, _ record: QueueRecord, for command: AdminCommand
     ) async -> NVMeStatus {
-        if let memory = hostMemory?.memory { head(of: id).clear(in: memory) }
+        if case .mapped(let memory) = hostMemory?.way { head(of: id).clear(in: memory) }
         records.createCompletionQueue(id, record, by: command)
         do {
-            queues[id] = try await startQueue(id, record, submissions: [:])
+            guard await carryChanges(), await clearFar(head(of: id)) else {
+                throw ControllerError.outOfReach
+            }
+            queues[id] = try await startQueue(id, record, submissions: [:], isNew: true)
             model.createdCompletionQueue(id, record)
             return .success
         } catch {
@@ -82,9 +93,12 @@ extension NVMeController {
         _ id: UInt16, _ record: QueueRecord, for command: AdminCommand
     ) async -> NVMeStatus {
         guard let queue = queues[record.completionQueue] else { return .invalidCompletionQueue }
-        if let memory = hostMemory?.memory { tail(of: id).clear(in: memory) }
+        if case .mapped(let memory) = hostMemory?.way { tail(of: id).clear(in: memory) }
         records.createSubmissionQueue(id, record, by: command)
         do {
+            guard await carryChanges(), await clearFar(tail(of: id)) else {
+                throw ControllerError.outOfReach
+            }
             try await queue.add(setup(id, record), kick: port.kicks[Int(id)])
             model.createdSubmissionQueue(id, record)
             return .success
@@ -126,9 +140,7 @@ extension NVMeController {
     /// I/O doorbells are in host memory from now on, unless that is away just now: then their
     /// values could not go along.
     private func moveDoorbells(to shadow: ControllerModel.ShadowDoorbells) async -> NVMeStatus {
-        guard let memory = hostMemory?.memory, shadow.isReachable(in: memory) else {
-            return .dataTransferError
-        }
+        guard let memory = hostMemory?.way, memory.holds(shadow) else { return .dataTransferError }
         model.movedDoorbells(to: shadow)
         for (id, queue) in queues {
             let tails = model.submissionQueues.filter { $0.value.completionQueue == id }
@@ -145,7 +157,7 @@ extension NVMeController {
     func deliverEvents() async {
         guard let admin else { return }
         while let (slot, result) = model.nextEvent() {
-            storeRecord()
+            guard await store() else { return }
             await admin.complete(slot, .success, result: result)
         }
     }
@@ -154,7 +166,14 @@ extension NVMeController {
     public nonisolated var memoryVersion: Int { journal.version }
 
     /// Writes what a successor must know, when it has changed.
-    func storeRecord() { records.store(model) }
+    /// - Returns: false when it is out of reach just now.
+    @discardableResult
+    func store() async -> Bool {
+        records.store(model)
+        if await carryChanges() { return true }
+        await outOfReach()
+        return false
+    }
 
     private var figures: SMARTFigures {
         var figures = SMARTFigures()

@@ -20,8 +20,8 @@ extension NVMeController {
         defer { turnstile.leave() }
         try checkNotHandedOver()
         try await requireListener()
+        guard await store() else { throw ControllerError.outOfReach }
         try step(.handOver)
-        storeRecord()
         let start = Clock.monotonicNanoseconds()
         try await stop(within: limit, force: force)
         let drained = Clock.monotonicNanoseconds()
@@ -99,7 +99,7 @@ extension NVMeController {
     /// of the host's is touched. When it is ours, serves it at once.
     func standBy(_ new: NVMeFunctionState) async {
         guard case .serving(let holders) = new.standing else {
-            if hostMemory?.generation != new.memoryGeneration { prepareMemory(new) }
+            prepareMemory(new)
             return await reportReadiness()
         }
         let start = Clock.monotonicNanoseconds()
@@ -109,6 +109,14 @@ extension NVMeController {
         predecessors = holders
         arrival = holders.isEmpty ? .handover : .recovery
         for entry in attached.values { await waitForPredecessors(at: entry.device) }
+        if port.isFar {
+            // Keys come with the lease, and only then the records can be read.
+            if let way = try? HostAccess.Way.remote(by: new.remote, isNeeded: true) {
+                hostMemory = HostAccess(generation: new.memoryGeneration, way: way)
+                lossCount = new.lossCount
+            }
+            _ = await readRecords()
+        }
         let missing = missingNamespaces(new)
         if missing.isEmpty {
             try? step(.resumed)
@@ -135,10 +143,11 @@ extension NVMeController {
     }
 
     private func prepareMemory(_ new: NVMeFunctionState) {
-        guard let memory = try? memoryMap.map(new.memory, generation: new.memoryGeneration) else {
-            return
-        }
-        hostMemory = MappedMemory(generation: new.memoryGeneration, memory: memory)
+        // Keys come with the lease.
+        guard group.dataPath == .mapped, hostMemory?.generation != new.memoryGeneration,
+            let memory = try? memoryMap.map(new.memory, generation: new.memoryGeneration)
+        else { return }
+        hostMemory = HostAccess(generation: new.memoryGeneration, way: .mapped(memory))
     }
 
     /// Namespaces that a running driver knows and that are not attached here.

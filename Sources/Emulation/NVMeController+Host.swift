@@ -24,7 +24,9 @@ extension NVMeController {
     func reconcile(_ wanted: NVMeFunctionState) async {
         let isEnabled = Registers.isEnabled(wanted.configuration)
         if wanted.epoch != epoch || !isEnabled { await endEpoch(wanted) }
-        if hostMemory?.generation != wanted.memoryGeneration { await remap(wanted) }
+        if hostMemory?.fits(wanted.memoryGeneration, wanted.remote) != true {
+            await remap(wanted)
+        }
         await exchangeInterrupts(wanted.vectors)
         if isEnabled, admin == nil, !hasFailed, state == .running { await startController(wanted) }
         if admin != nil, Registers.wantsShutdown(wanted.configuration) { await shutDown() }
@@ -61,6 +63,7 @@ extension NVMeController {
         await endQueues()
         model.reset()
         records.clear(model)
+        _ = await carryChanges()
         hasFailed = false
     }
 
@@ -98,25 +101,41 @@ extension NVMeController {
 
     /// Gives the queues another memory table. When regions vanish, nothing may be under way.
     private func remap(_ wanted: NVMeFunctionState) async {
-        let new: HostMemory
+        // What ends with it takes its time, and is not the reactors'.
+        let old = hostMemory
+        defer { withExtendedLifetime(old) {} }
+        let new: HostAccess.Way
         do {
-            new = try memoryMap.map(wanted.memory, generation: wanted.memoryGeneration)
+            new = try access(wanted)
         } catch {
             log.error("event=map_failed controller=\(options.name) reason=\"\(error)\"")
             return await fail(error.reason)
         }
-        let isSmaller = hostMemory.map { !new.covers($0.memory) } ?? false
+        let isSmaller = hostMemory.map { !new.covers($0.way) } ?? false
         if isSmaller {
             for queue in queues.values { await queue.stop(discarding: false) }
             await waitForDrain("unmap")
+            if group.dataPath == .rdma { await admin?.quiesce() }
         }
-        hostMemory = MappedMemory(generation: wanted.memoryGeneration, memory: new)
+        hostMemory = HostAccess(generation: wanted.memoryGeneration, way: new)
+        lossCount = wanted.lossCount
         await admin?.exchange(memory: new)
         for queue in queues.values { await queue.exchange(memory: new) }
         if isSmaller, servesIO { await resumeQueues() }
+        if isSmaller, state == .running { await admin?.resume() }
     }
 
-    private var servesIO: Bool {
+    private func access(
+        _ wanted: NVMeFunctionState
+    ) throws(ControllerError) -> HostAccess.Way {
+        guard group.dataPath == .rdma else {
+            return .mapped(
+                try memoryMap.map(wanted.memory, generation: wanted.memoryGeneration))
+        }
+        return try .remote(by: wanted.remote, isNeeded: state != .standby)
+    }
+
+    var servesIO: Bool {
         switch state {
         case .running, .suspended(eventsOnly: true): true
         default: false
@@ -153,6 +172,7 @@ extension NVMeController {
     /// CC.EN is 1: a fresh start, or the adoption of a controller whose driver is running.
     func startController(_ wanted: NVMeFunctionState) async {
         let isAdoption = wanted.status & Registers.ready != 0
+        guard await readRecords() else { return }
         if isAdoption {
             guard records.restore(&model) else {
                 return await fail("function memory does not say what its driver has set up")
@@ -160,6 +180,11 @@ extension NVMeController {
         } else {
             model.reset()
             records.clear(model)
+        }
+        guard await carryChanges() else { return await outOfReach() }
+        if isAdoption {
+            let completions = [0] + Array(model.completionQueues.keys)
+            guard await readJournals(of: completions, []) else { return }
         }
         let pause = isAdoption ? pauseWatch() : nil
         arrival = nil
@@ -189,8 +214,8 @@ extension NVMeController {
     }
 
     /// False: what the driver has set up cannot be an admin queue.
-    private func startAdmin(_ wanted: NVMeFunctionState) async -> Bool {
-        guard let memory = hostMemory?.memory else { return false }
+    func startAdmin(_ wanted: NVMeFunctionState) async -> Bool {
+        guard let memory = hostMemory?.way else { return false }
         let attributes = wanted.adminQueueAttributes
         let reactor = group.place()
         runCount += 1
@@ -203,14 +228,17 @@ extension NVMeController {
                 id: 0, address: wanted.adminCompletionQueue,
                 size: Int(attributes >> 16 & 0xFFF) + 1, vector: 0, isInterruptEnabled: true,
                 head: page(0, 4)),
-            memory: memory, journal: journal, kick: port.kicks[0], mode: port.doorbellMode,
-            interrupt: interrupt(0), counters: counters[0])
+            memory: memory, lease: port.lease, journal: journal,
+            transferByteLimit: shape.transferByteLimit, kick: port.kicks[0],
+            mode: port.doorbellMode, interrupt: interrupt(0), counters: counters[0])
         do {
             admin = try await RunningAdminQueue.start(plan, run: run, on: reactor) {
                 [commandFeed] command in
                 commandFeed.yield((run, command))
             } onFault: { [weak self] fault in
                 Task { await self?.queueFailed(0, fault) }
+            } onLoss: { [weak self] in
+                Task { await self?.hostLost() }
             }
             return true
         } catch {
@@ -222,9 +250,9 @@ extension NVMeController {
 
     /// A doorbell in the page of the BAR.
     private func page(_ queue: UInt16, _ offset: Int) -> Doorbell {
-        .page(
-            doorbells.bytes.part(
-                at: DoorbellPage.offset + 8 * Int(queue) + offset, byteCount: 4))
+        let place = DoorbellPage.offset + 8 * Int(queue) + offset
+        if port.isFar { return .far(offset: place) }
+        return .page(doorbells.bytes.part(at: place, byteCount: 4))
     }
 
     func tail(of queue: UInt16) -> Doorbell { doorbell(queue, 0) }
@@ -238,25 +266,28 @@ extension NVMeController {
 
     func startQueue(
         _ id: UInt16, _ record: QueueRecord, submissions: [UInt16: QueueRecord],
-        ending pause: PauseWatch? = nil
+        ending pause: PauseWatch? = nil, isNew: Bool = false
     ) async throws(ControllerError) -> RunningIOQueue {
-        guard let memory = hostMemory?.memory else {
+        guard let memory = hostMemory?.way else {
             throw ControllerError(ErrorNumber.invalid, "the host has granted no memory")
         }
         let plan = RunningIOQueue.Plan(
             completion: CompletionQueueSetup(
                 id: id, address: record.address, size: record.size, vector: record.vector,
                 isInterruptEnabled: record.isInterruptEnabled, head: head(of: id)),
-            memory: memory, journal: journal, shape: shape, kick: port.kicks[Int(id)],
-            mode: port.doorbellMode, interrupt: interrupt(Int(record.vector)),
+            memory: memory, lease: port.lease, journal: journal, shape: shape,
+            kick: port.kicks[Int(id)], mode: port.doorbellMode,
+            interrupt: interrupt(Int(record.vector)),
             counters: counters[Int(id)],
             namespaces: attached.values.map { ($0.facts.view, $0.device) },
             submissions: submissions.map { (setup($0.key, $0.value), port.kicks[Int($0.key)]) },
-            pause: pause)
-        let reactor = group.place()
+            pause: pause, isNew: isNew)
+        let reactor = group.place(beside: queues.values.map(\.reactor))
         do {
             return try await RunningIOQueue.start(plan, on: reactor) { [weak self] fault in
                 Task { await self?.queueFailed(id, fault) }
+            } onLoss: { [weak self] in
+                Task { await self?.hostLost() }
             }
         } catch {
             group.giveBack(reactor)
@@ -287,6 +318,14 @@ extension NVMeController {
         } else {
             await fail("queue \(id): \(fault.text)")
         }
+    }
+}
+
+extension HostAccess.Way {
+    /// Whether everything that is in use may stay so. With other keys nothing may.
+    fileprivate func covers(_ other: HostAccess.Way) -> Bool {
+        guard case .mapped(let new) = self, case .mapped(let old) = other else { return false }
+        return new.covers(old)
     }
 }
 

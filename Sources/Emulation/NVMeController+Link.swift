@@ -33,8 +33,10 @@ extension NVMeController {
     /// Finishes what is under way; then rings, interrupts and host memory are let go of. The driver
     /// is taken up again from the function's memory, as a new service takes it up.
     private func endAll() async {
-        for queue in queues.values { await queue.stop(discarding: false) }
-        await admin?.stop(discarding: false)
+        // Over RDMA the way is gone: what is under way is done again.
+        let isCut = group.dataPath == .rdma
+        for queue in queues.values { await queue.stop(discarding: isCut) }
+        await admin?.stop(discarding: isCut)
         for queue in queues.values where await !queue.drained(within: Self.drainLimit) {
             await queue.abandonHeld()
             _ = await queue.drained(within: nil)

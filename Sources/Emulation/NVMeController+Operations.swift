@@ -159,7 +159,7 @@ extension NVMeController {
     private func tell(_ id: UInt32) async {
         guard admin != nil else { return await reportReadiness() }
         model.namespaceChanged(id)
-        storeRecord()
+        await store()
         await deliverEvents()
     }
 
@@ -175,9 +175,9 @@ extension NVMeController {
     }
 
     func waitForPredecessors(at device: BlockDevice) async {
-        for holder in predecessors {
+        for holder in predecessors where (try? device.backend.isHeld(by: holder)) == true {
+            log.notice("event=waiting_for_predecessor controller=\(options.name)")
             while (try? device.backend.isHeld(by: holder)) == true {
-                log.notice("event=waiting_for_predecessor controller=\(options.name)")
                 try? await Task.sleep(for: .milliseconds(20))
             }
         }

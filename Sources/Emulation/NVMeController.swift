@@ -30,7 +30,7 @@ public actor NVMeController: LeasedController {
     public internal(set) var state = ControllerState.opening
     var turnstile = Turnstile()
     var latest: NVMeFunctionState?
-    var hostMemory: MappedMemory?
+    var hostMemory: HostAccess?
     var model: ControllerModel
     /// What is written of it to function memory.
     var records: OutcomeRecord
@@ -46,6 +46,10 @@ public actor NVMeController: LeasedController {
     var hasFailed = false
     /// Whether the hardware cannot be reached: nothing runs meanwhile.
     var isDetached = false
+    /// Whether function memory of another machine is to be taken up anew.
+    var isOutOfReach = false
+    /// Of the link that `hostMemory` came by.
+    var lossCount = 0
     var attached: [UInt32: AttachedNamespace] = [:]
     /// Interrupts by vector.
     var vectors: [SharedDescriptor?] = []
@@ -88,7 +92,7 @@ public actor NVMeController: LeasedController {
             journal = try NVMeMemory(
                 adopting: Mapping(
                     port.functionMemory.number, byteCount: options.offer.memoryByteCount),
-                queueCount: options.queueCount + 1, wanting: memoryVersion)
+                queueCount: options.queueCount + 1, wanting: memoryVersion, isFar: port.isFar)
             records = OutcomeRecord(journal)
             doorbells = try Mapping(
                 port.doorbells.number, byteCount: DoorbellPage.fileByteCount)
@@ -99,14 +103,15 @@ public actor NVMeController: LeasedController {
                 ErrorNumber.noMemory, "function memory of \(identity.vuid): \(error)")
         }
         model = ControllerModel(
-            Self.configuration(options, subsystem, controllerID, port.identity))
+            Self.configuration(
+                options, subsystem, controllerID, port.identity, group.dataPath))
         counters = (0...options.queueCount).map { _ in QueueCounters() }
         (commands, commandFeed) = AsyncStream.makeStream()
     }
 
     private static func configuration(
         _ options: NVMeOptions, _ subsystem: NVMeSubsystem, _ controllerID: UInt16,
-        _ identity: FunctionIdentity
+        _ identity: FunctionIdentity, _ dataPath: DataPath
     ) -> ControllerModel.Configuration {
         var configuration = ControllerModel.Configuration(
             subsystemNQN: subsystem.nqn, serialNumber: subsystem.serialNumber,
@@ -119,7 +124,9 @@ public actor NVMeController: LeasedController {
             mdts: UInt8(options.mdts), firmwareSlotCount: UInt8(options.firmwareSlotCount))
         configuration.offersWriteZeroes = options.offersWriteZeroes
         configuration.offersCompare = options.offersCompare
-        configuration.offersCompareAndWrite = options.offersCompareAndWrite
+        // A mirrored queue refuses fused commands.
+        configuration.offersCompareAndWrite =
+            options.offersCompareAndWrite && dataPath == .mapped
         configuration.offersDeallocate = options.offersDeallocate
         return configuration
     }

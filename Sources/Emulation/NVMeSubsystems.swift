@@ -1,6 +1,7 @@
 public import Bdev
 public import Hardware
 public import Logging
+public import Memory
 public import NVMe
 internal import Platform
 
@@ -9,7 +10,7 @@ internal import Platform
 public actor NVMeSubsystems {
     let manager: any EmulationManager
     private let group: ReactorGroup
-    private let memoryMap = HostMemoryMap()
+    private let memoryMap: HostMemoryMap
     public nonisolated let memoryVersion: Int
     private let log: Logger
     public nonisolated let pauses = PauseHistograms()
@@ -25,10 +26,13 @@ public actor NVMeSubsystems {
 
     /// - Parameter memoryVersion: of the function memory that a controller's reset leaves, one of
     ///   `MemoryVersions.spoken`.
+    /// - Parameter storage: is told of the hosts' memory.
     public init(
         manager: any EmulationManager, group: ReactorGroup,
-        memoryVersion: Int = MemoryVersions.newest, log: Logger
+        memoryVersion: Int = MemoryVersions.newest, storage: (any HostMemoryUser)? = nil,
+        log: Logger
     ) {
+        memoryMap = HostMemoryMap(storage)
         self.manager = manager
         self.memoryVersion = memoryVersion
         self.group = group

@@ -6,7 +6,7 @@ internal import VirtioBlk
 
 /// A block queue on its reactor: polled while busy, woken by the driver's kick. Confined to the
 /// reactor's thread.
-final class QueuePoller: Poller {
+final class QueuePoller: BlockPoller {
     var queue: BlockQueue
     let line: CallLine
     private let kick: SharedDescriptor?
@@ -61,13 +61,33 @@ final class QueuePoller: Poller {
 
     func disarm() { queue.disableKicks() }
 
-    /// Takes nothing more; what is under way is answered.
+    var size: Int { queue.size }
+    var position: VirtqueuePosition { queue.position }
+    var outstanding: Int { queue.outstanding }
+    /// Memory that is gone is a fault.
+    var isLost: Bool { false }
+
     func drain() {
         if queue.phase == .running { mark.stopped() }
         queue.drain()
     }
 
-    /// Calls `report` when nothing is under way any more, perhaps at once.
+    func discard() { queue.discard() }
+    func resume() { queue.resume() }
+    func abandonHeld() { queue.abandonHeld() }
+    func setShape(_ shape: BlockShape) { queue.setShape(shape) }
+    func setDirtyMarks(_ marks: DirtyMarks?) { queue.setDirtyMarks(marks) }
+    func end() {}
+
+    func attach(_ channel: BlockChannel?, shape: BlockShape, identifier: [UInt8]) {
+        queue.attach(channel, shape: shape, identifier: identifier)
+    }
+
+    func exchange(call: SharedDescriptor?) {
+        line.exchange(call)
+        queue.interruptAnyway()
+    }
+
     func whenDrained(_ report: @escaping () -> Void) {
         if queue.isDrained { report() } else { onDrained = report }
     }

@@ -10,15 +10,18 @@ final class RunningAdminQueue: @unchecked Sendable {
     /// Tells commands of this life of the controller from those of an earlier one.
     let run: UInt64
     let reactor: Reactor
-    private var poller: AdminPoller?
+    private var poller: (any AdminCommandPoller)?
     private var id: PollerID?
 
     /// What the queue is made of.
     struct Plan: Sendable {
         var submission: SubmissionQueueSetup
         var completion: CompletionQueueSetup
-        var memory: HostMemory
+        var memory: HostAccess.Way
+        var lease: UInt64
         var journal: NVMeMemory
+        /// Most data of one command.
+        var transferByteLimit: Int
         var kick: SharedDescriptor
         var mode: DoorbellMode
         var interrupt: SharedDescriptor?
@@ -34,21 +37,21 @@ final class RunningAdminQueue: @unchecked Sendable {
     static func start(
         _ plan: Plan, run: UInt64, on reactor: Reactor,
         onCommand: @escaping @Sendable (AdminCommand) -> Void,
-        onFault: @escaping @Sendable (QueueFault) -> Void
+        onFault: @escaping @Sendable (QueueFault) -> Void, onLoss: @escaping @Sendable () -> Void
     ) async throws(ControllerError) -> RunningAdminQueue {
         let queue = RunningAdminQueue(run: run, reactor: reactor)
         let failure: String? = await reactor.run { context in
             do {
-                let line = CallLine(plan.interrupt, gate: reactor.signals)
-                let made = try AdminQueue(
-                    submission: plan.submission, completion: plan.completion, memory: plan.memory,
-                    journal: plan.journal, interrupt: line, counters: plan.counters)
-                let poller = AdminPoller(
-                    made, line: line, kick: plan.kick, mode: plan.mode, onCommand: onCommand,
-                    onFault: onFault)
-                queue.id = try context.add(poller)
-                queue.poller = poller
-                poller.queue.interruptAnyway()
+                switch plan.memory {
+                case .mapped(let memory):
+                    try queue.open(plan, memory, context, onCommand: onCommand, onFault: onFault)
+                case .remote(let memory, _):
+                    let poller = try MirrorAdminPoller(
+                        plan, memory, context, onCommand: onCommand, onFault: onFault,
+                        onLoss: onLoss)
+                    poller.queue.interruptAnyway()
+                    try queue.add(poller, context)
+                }
                 return nil
             } catch let fault as QueueFault {
                 return fault.text
@@ -58,67 +61,114 @@ final class RunningAdminQueue: @unchecked Sendable {
         return queue
     }
 
-    /// Posts what has become of a command.
-    func complete(_ slot: Int, _ status: NVMeStatus, result: UInt32 = 0) async {
-        await use { $0.queue.complete(slot, status, result: result) }
+    private func open(
+        _ plan: Plan, _ memory: HostMemory, _ context: ReactorContext,
+        onCommand: @escaping (AdminCommand) -> Void, onFault: @escaping (QueueFault) -> Void
+    ) throws {
+        let line = CallLine(plan.interrupt, gate: reactor.signals)
+        let made = try AdminQueue(
+            submission: plan.submission, completion: plan.completion, memory: memory,
+            journal: plan.journal, interrupt: line, counters: plan.counters)
+        let poller = AdminPoller(
+            made, line: line, kick: plan.kick, mode: plan.mode, onCommand: onCommand,
+            onFault: onFault)
+        try add(poller, context)
+        poller.queue.interruptAnyway()
     }
 
-    /// Gives the host a command's data.
-    /// - Returns: the status to complete it with when that cannot be; nil when it has them.
-    func write(_ slot: Int, _ data: [UInt8]) async -> NVMeStatus? {
-        await reactor.run { [self] _ in
-            guard let poller else { return .internalError }
-            do throws(NVMeStatus) {
-                try poller.queue.write(slot, data)
-                return nil
-            } catch { return error }
+    private func add(
+        _ poller: any AdminCommandPoller, _ context: ReactorContext
+    ) throws(SystemError) {
+        do throws(SystemError) { id = try context.add(poller) } catch {
+            poller.end()
+            throw error
         }
+        self.poller = poller
+    }
+
+    /// Posts what has become of a command.
+    func complete(_ slot: Int, _ status: NVMeStatus, result: UInt32 = 0) async {
+        await use { $0.complete(slot, status, result: result) }
+    }
+
+    /// Gives the host a command's data, which it has when this returns.
+    func write(_ slot: Int, _ data: [UInt8]) async -> AdminData {
+        await move { $0.write(slot, data, $1) }
     }
 
     /// The first bytes of a command's data.
-    func read(_ slot: Int, byteCount: Int) async -> Result<[UInt8], NVMeStatus> {
-        await reactor.run { [self] _ in
-            guard let poller else { return .failure(.internalError) }
-            do throws(NVMeStatus) {
-                return .success(try poller.queue.read(slot, byteCount: byteCount))
-            } catch { return .failure(error) }
+    func read(_ slot: Int, byteCount: Int) async -> AdminData {
+        await move { $0.read(slot, byteCount: byteCount, $1) }
+    }
+
+    private func move(
+        _ begin:
+            @escaping @Sendable (
+                any AdminCommandPoller, @escaping (AdminData) -> Void
+            ) -> Void
+    ) async -> AdminData {
+        let end = OneShot<AdminData>()
+        reactor.post { [self] context in
+            guard let poller, let id else { return end.arrive(.lost) }
+            begin(poller) { end.arrive($0) }
+            context.wake(id)
         }
+        return await end.value()
     }
 
     /// Takes nothing more.
     /// - Parameter discarding: nothing is posted either.
     func stop(discarding: Bool) async {
-        await use { if discarding { $0.queue.discard() } else { $0.queue.drain() } }
+        await use { if discarding { $0.discard() } else { $0.drain() } }
     }
 
-    /// Takes nothing more, and calls `done` when that is so.
+    /// Takes nothing more, and calls `done` when nothing of it is under way.
     func drain(_ done: @escaping @Sendable () -> Void) {
-        reactor.post { [self] _ in
-            poller?.queue.drain()
-            done()
+        reactor.post { [self] context in
+            guard let poller, let id else { return done() }
+            poller.drain()
+            poller.whenQuiet(done)
+            context.wake(id)
         }
     }
 
-    func resume() async { await use { $0.queue.resume() } }
-    func exchange(memory: HostMemory) async { await use { $0.queue.exchange(memory: memory) } }
+    /// As `drain`.
+    func quiesce() async {
+        let end = OneShot<Void>()
+        drain { end.arrive(()) }
+        await end.value()
+    }
+
+    func resume() async { await use { $0.resume() } }
+    func exchange(memory: HostAccess.Way) async { await use { $0.exchange(memory: memory) } }
 
     /// Exchanges the interrupt, and raises the new one once.
     func exchange(interrupt: SharedDescriptor?) async {
-        await use {
-            $0.line.exchange(interrupt)
-            $0.queue.interruptAnyway()
-        }
+        await use { $0.exchange(interrupt: interrupt) }
     }
 
+    /// Whether host memory can no longer be reached.
+    func isLost() async -> Bool { await reactor.run { [self] _ in poller?.isLost ?? false } }
+
+    /// Ends it. What is open is its successor's.
     func close() async {
+        let end = OneShot<Void>()
+        reactor.post { [self] context in
+            guard let poller, let id else { return end.arrive(()) }
+            poller.discard()
+            poller.whenQuiet { end.arrive(()) }
+            context.wake(id)
+        }
+        await end.value()
         await reactor.run { [self] context in
             if let id { context.remove(id) }
+            poller?.end()
             poller = nil
             id = nil
         }
     }
 
-    private func use(_ body: @escaping @Sendable (AdminPoller) -> Void) async {
+    private func use(_ body: @escaping @Sendable (any AdminCommandPoller) -> Void) async {
         await reactor.run { [self] context in
             guard let poller, let id else { return }
             body(poller)

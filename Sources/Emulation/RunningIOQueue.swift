@@ -12,13 +12,14 @@ final class RunningIOQueue: @unchecked Sendable {
     let id: UInt16
     let vector: UInt16
     let reactor: Reactor
-    private var poller: IOPoller?
+    private var poller: (any CommandPoller)?
     private var pollerID: PollerID?
 
     /// What the queue is made of.
     struct Plan: Sendable {
         var completion: CompletionQueueSetup
-        var memory: HostMemory
+        var memory: HostAccess.Way
+        var lease: UInt64
         var journal: NVMeMemory
         var shape: QueueShape
         var kick: SharedDescriptor
@@ -31,6 +32,8 @@ final class RunningIOQueue: @unchecked Sendable {
         var submissions: [(setup: SubmissionQueueSetup, kick: SharedDescriptor)] = []
         /// The pause that its first answer ends.
         var pause: PauseWatch?
+        /// Whether its driver has just created it: its doorbell starts at 0.
+        var isNew = false
     }
 
     private init(_ plan: Plan, reactor: Reactor) {
@@ -40,42 +43,79 @@ final class RunningIOQueue: @unchecked Sendable {
     }
 
     /// Starts the queue. The driver is interrupted once: whatever it missed, it looks again.
+    /// - Parameter onLoss: called once when host memory cannot be reached any more.
     static func start(
-        _ plan: Plan, on reactor: Reactor, onFault: @escaping @Sendable (QueueFault) -> Void
+        _ plan: Plan, on reactor: Reactor, onFault: @escaping @Sendable (QueueFault) -> Void,
+        onLoss: @escaping @Sendable () -> Void
     ) async throws(ControllerError) -> RunningIOQueue {
         let running = RunningIOQueue(plan, reactor: reactor)
         try await running.attempt { context in
-            try running.open(plan, context, onFault: onFault)
+            switch plan.memory {
+            case .mapped(let memory):
+                try running.open(plan, memory, context, onFault: onFault)
+            case .remote(let memory, _):
+                try running.open(plan, memory, context, onFault: onFault, onLoss: onLoss)
+            }
         }
+        if plan.isNew { await running.wait { $0.isSettled } }
         return running
     }
 
     private func open(
-        _ plan: Plan, _ context: ReactorContext, onFault: @escaping (QueueFault) -> Void
+        _ plan: Plan, _ memory: HostMemory, _ context: ReactorContext,
+        onFault: @escaping (QueueFault) -> Void
     ) throws {
         let line = CallLine(plan.interrupt, gate: reactor.signals)
-        var queue = try IOQueue(
-            plan.completion, memory: plan.memory, journal: plan.journal, interrupt: line,
+        let queue = try IOQueue(
+            plan.completion, memory: memory, journal: plan.journal, interrupt: line,
             shape: plan.shape, counters: plan.counters)
-        for namespace in plan.namespaces {
-            queue.attach(
-                namespace.view,
-                channel: try namespace.device.openChannel(
-                    depth: IOQueue.channelDepth, at: context.channelSite))
-        }
-        for submission in plan.submissions { try queue.add(submission.setup) }
         let mark = AnswerMark(
             plan.journal.lastAnswer(of: id), completedCount: plan.counters.completedCount,
             pause: plan.pause)
         let poller = IOPoller(
             queue, line: line, kick: plan.kick, mode: plan.mode, mark: mark, onFault: onFault)
+        try furnish(poller, plan, context)
+        try add(poller, plan, context)
+        poller.queue.interruptAnyway()
+    }
+
+    private func open(
+        _ plan: Plan, _ memory: RemoteMemory, _ context: ReactorContext,
+        onFault: @escaping (QueueFault) -> Void, onLoss: @escaping () -> Void
+    ) throws {
+        let poller = try MirrorIOPoller(
+            plan, memory, context, onFault: onFault, onLoss: onLoss)
+        do {
+            try furnish(poller, plan, context)
+            try add(poller, plan, context)
+        } catch {
+            poller.end()
+            throw error
+        }
+        poller.queue.interruptAnyway()
+    }
+
+    private func furnish(
+        _ poller: any CommandPoller, _ plan: Plan, _ context: ReactorContext
+    ) throws {
+        for namespace in plan.namespaces {
+            poller.attach(
+                namespace.view,
+                channel: try namespace.device.openChannel(
+                    depth: IOQueue.channelDepth, at: context.channelSite))
+        }
+        for submission in plan.submissions { try poller.add(submission.setup, isNew: false) }
+    }
+
+    private func add(
+        _ poller: any CommandPoller, _ plan: Plan, _ context: ReactorContext
+    ) throws(SystemError) {
         let pollerID = try context.add(poller)
         self.pollerID = pollerID
         self.poller = poller
         for submission in plan.submissions where submission.setup.id != id {
             try context.add(kick: submission.kick, to: pollerID)
         }
-        poller.queue.interruptAnyway()
     }
 
     // --- submission queues ---
@@ -85,18 +125,19 @@ final class RunningIOQueue: @unchecked Sendable {
     ) async throws(ControllerError) {
         try await attempt { [self] context in
             guard let poller, let pollerID else { return }
-            try poller.queue.add(setup)
+            try poller.add(setup, isNew: true)
             // The completion queue's own kick is the same as that of the queue of its number.
             if setup.id != id { try context.add(kick: kick, to: pollerID) }
             context.wake(pollerID)
         }
+        await wait { $0.isSettled }
     }
 
     /// Ends a submission queue: what it has in flight is answered first.
     func remove(submission: UInt16) async {
-        await use { $0.queue.remove(submission: submission) }
-        await wait { $0.queue.isDrained(submission: submission) }
-        await use { $0.queue.release(submission: submission) }
+        await use { $0.remove(submission: submission) }
+        await wait { $0.isDrained(submission: submission) }
+        await use { $0.release(submission: submission) }
     }
 
     /// Whether the command was found before a device worked on it.
@@ -104,7 +145,7 @@ final class RunningIOQueue: @unchecked Sendable {
         await reactor.run { [self] context in
             guard let poller, let pollerID else { return false }
             defer { context.wake(pollerID) }
-            return poller.queue.abort(submission: submission, command: command)
+            return poller.abort(submission: submission, command: command)
         }
     }
 
@@ -115,25 +156,25 @@ final class RunningIOQueue: @unchecked Sendable {
             guard let poller else { return }
             let channel = try device.openChannel(
                 depth: IOQueue.channelDepth, at: context.channelSite)
-            poller.queue.attach(view, channel: channel)
+            poller.attach(view, channel: channel)
         }
     }
 
-    func update(_ view: NamespaceView) async { await use { $0.queue.update(view) } }
+    func update(_ view: NamespaceView) async { await use { $0.update(view) } }
 
     /// New commands for the namespace are refused from now on.
     func startDetach(_ namespace: UInt32) async {
-        await use { $0.queue.detach(namespace: namespace) }
+        await use { $0.detach(namespace: namespace) }
     }
 
     /// Waits for the namespace's commands and gives its channel back. After `limit`, those that no
     /// device works on are given up.
     func finishDetach(_ namespace: UInt32, within limit: Duration) async {
-        if await !wait(within: limit, { $0.queue.isDrained(namespace: namespace) }) {
+        if await !wait(within: limit, { $0.isDrained(namespace: namespace) }) {
             await abandonHeld()
-            await wait { $0.queue.isDrained(namespace: namespace) }
+            await wait { $0.isDrained(namespace: namespace) }
         }
-        await use { $0.queue.release(namespace: namespace) }
+        await use { $0.release(namespace: namespace) }
     }
 
     // --- stopping ---
@@ -141,23 +182,27 @@ final class RunningIOQueue: @unchecked Sendable {
     /// Takes nothing more.
     /// - Parameter discarding: the controller was reset; nothing is answered.
     func stop(discarding: Bool) async {
-        await use { if discarding { $0.queue.discard() } else { $0.drain() } }
+        await use { if discarding { $0.discard() } else { $0.drain() } }
     }
 
     /// Waits until what is under way has ended. False: `limit` passed first.
     func drained(within limit: Duration?) async -> Bool {
-        await wait(within: limit) { $0.queue.isDrained }
+        await wait(within: limit) { $0.isDrained }
     }
 
     /// Ends what waits for something other than a device.
-    func abandonHeld() async { await use { $0.queue.abandonHeld() } }
+    func abandonHeld() async { await use { $0.abandonHeld() } }
 
-    func resume() async { await use { $0.queue.resume() } }
+    func resume() async { await use { $0.resume() } }
+
+    /// Whether host memory can no longer be reached.
+    func isLost() async -> Bool { await reactor.run { [self] _ in poller?.isLost ?? false } }
 
     /// Ends a quiesced queue and gives its channels back.
     func close() async {
         await reactor.run { [self] context in
             if let pollerID { context.remove(pollerID) }
+            poller?.end()
             poller = nil
             pollerID = nil
         }
@@ -165,21 +210,19 @@ final class RunningIOQueue: @unchecked Sendable {
 
     // --- what the host changes ---
 
-    func exchange(memory: HostMemory) async { await use { $0.queue.exchange(memory: memory) } }
+    func exchange(memory: HostAccess.Way) async { await use { $0.exchange(memory: memory) } }
 
     /// Exchanges the interrupt, and raises the new one once.
     func exchange(interrupt: SharedDescriptor?) async {
-        await use {
-            $0.line.exchange(interrupt)
-            $0.queue.interruptAnyway()
-        }
+        await use { $0.exchange(interrupt: interrupt) }
     }
 
     func exchange(head: Doorbell, tails: [(submission: UInt16, tail: Doorbell)]) async {
         await use { poller in
-            poller.queue.exchange(head: head)
-            for (submission, tail) in tails { poller.queue.exchange(tail: tail, of: submission) }
+            poller.exchange(head: head)
+            for (submission, tail) in tails { poller.exchange(tail: tail, of: submission) }
         }
+        await wait { $0.isSettled }
     }
 
     /// Takes nothing more, and calls `done` when what is in flight has been answered.
@@ -187,14 +230,14 @@ final class RunningIOQueue: @unchecked Sendable {
         reactor.post { [self] context in
             guard let poller, let pollerID else { return done() }
             poller.drain()
-            poller.when({ $0.queue.isDrained }, done)
+            poller.when({ $0.isDrained }, done)
             context.wake(pollerID)
         }
     }
 
     // --- on the reactor ---
 
-    private func use(_ body: @escaping @Sendable (IOPoller) -> Void) async {
+    private func use(_ body: @escaping @Sendable (any CommandPoller) -> Void) async {
         await reactor.run { [self] context in
             guard let poller, let pollerID else { return }
             body(poller)
@@ -219,7 +262,7 @@ final class RunningIOQueue: @unchecked Sendable {
     /// False: `limit` passed before the condition held.
     @discardableResult
     private func wait(
-        within limit: Duration? = nil, _ condition: @escaping @Sendable (IOPoller) -> Bool
+        within limit: Duration? = nil, _ condition: @escaping @Sendable (any CommandPoller) -> Bool
     ) async -> Bool {
         let end = OneShot<Bool>()
         reactor.post { [self] context in

@@ -20,13 +20,19 @@ final class RunningQueue: @unchecked Sendable {
     let counters: QueueCounters
     /// Of the state whose log it marks by. The controller's.
     var logGeneration: UInt64
-    private var poller: QueuePoller?
+    private var poller: (any BlockPoller)?
     private var id: PollerID?
+
+    /// How it reaches host memory.
+    enum Memory: Sendable {
+        case mapped(HostMemory)
+        case remote(MirroredQueue.Place, lease: UInt64)
+    }
 
     /// What a queue is made of.
     struct Plan: Sendable {
         var setup: VirtqueueSetup
-        var memory: HostMemory
+        var memory: Memory
         /// In-flight area and the mapping that keeps it.
         var log: SharedBytes?
         var logOwner: Mapping?
@@ -63,13 +69,14 @@ final class RunningQueue: @unchecked Sendable {
     /// Starts the queue. The driver is interrupted once: whatever it missed, it looks again.
     static func start(
         index: Int, run: UInt64, epoch: UInt64, plan: Plan, on reactor: Reactor,
-        counters: QueueCounters, onFault: @escaping @Sendable (QueueFault) -> Void
+        counters: QueueCounters, onFault: @escaping @Sendable (QueueFault) -> Void,
+        onLoss: @escaping @Sendable () -> Void
     ) async throws(ControllerError) -> RunningQueue {
         let queue = RunningQueue(
             index: index, run: run, epoch: epoch, plan: plan, reactor: reactor, counters: counters)
         let failure: String? = await reactor.run { context in
             do {
-                try queue.open(plan, context, onFault: onFault)
+                try queue.open(plan, context, onFault: onFault, onLoss: onLoss)
                 return nil
             } catch let fault as QueueFault {
                 return fault.text
@@ -80,13 +87,30 @@ final class RunningQueue: @unchecked Sendable {
     }
 
     private func open(
-        _ plan: Plan, _ context: ReactorContext, onFault: @escaping (QueueFault) -> Void
+        _ plan: Plan, _ context: ReactorContext, onFault: @escaping (QueueFault) -> Void,
+        onLoss: @escaping () -> Void
     ) throws {
         let channel = try plan.device?.openChannel(
             depth: plan.setup.size, at: context.channelSite)
+        switch plan.memory {
+        case .mapped(let memory):
+            try open(plan, memory, channel, context, onFault: onFault)
+        case .remote(let place, let lease):
+            let poller = try MirrorPoller(
+                plan, at: place, lease: lease, index: index, channel, counters, context,
+                onFault: onFault, onLoss: onLoss)
+            id = try context.add(poller)
+            self.poller = poller
+        }
+    }
+
+    private func open(
+        _ plan: Plan, _ memory: HostMemory, _ channel: BlockChannel?, _ context: ReactorContext,
+        onFault: @escaping (QueueFault) -> Void
+    ) throws {
         let line = CallLine(plan.call, gate: reactor.signals)
         let queue = try BlockQueue(
-            plan.setup, memory: plan.memory, log: plan.log, configuration: plan.configuration,
+            plan.setup, memory: memory, log: plan.log, configuration: plan.configuration,
             channel: channel, interrupt: line, counters: counters, dirty: plan.dirty)
         let mark = AnswerMark(
             plan.lastAnswer, completedCount: counters.completedCount, pause: plan.pause)
@@ -103,7 +127,7 @@ final class RunningQueue: @unchecked Sendable {
     func stop(discarding: Bool) async {
         await reactor.run { [self] context in
             guard let poller, let id else { return }
-            if discarding { poller.queue.discard() } else { poller.drain() }
+            if discarding { poller.discard() } else { poller.drain() }
             context.wake(id)
         }
     }
@@ -139,7 +163,7 @@ final class RunningQueue: @unchecked Sendable {
     func abandonHeld() async {
         await reactor.run { [self] context in
             guard let poller, let id else { return }
-            poller.queue.abandonHeld()
+            poller.abandonHeld()
             context.wake(id)
         }
     }
@@ -148,7 +172,7 @@ final class RunningQueue: @unchecked Sendable {
     func resume() async {
         await reactor.run { [self] context in
             guard let poller, let id else { return }
-            poller.queue.resume()
+            poller.resume()
             context.wake(id)
         }
     }
@@ -158,25 +182,31 @@ final class RunningQueue: @unchecked Sendable {
     func close() async -> VirtqueuePosition? {
         await reactor.run { [self] context in
             if let id { context.remove(id) }
-            let position = poller?.queue.position
+            let position = poller?.position
+            poller?.end()
             poller = nil
             id = nil
             return position
         }
     }
 
+    /// Whether host memory can no longer be reached, and nothing is under way.
+    func isLost() async -> Bool {
+        await reactor.run { [self] _ in poller?.isLost ?? false }
+    }
+
     /// Requests under way.
     func outstanding() async -> Int {
-        await reactor.run { [self] _ in poller?.queue.outstanding ?? 0 }
+        await reactor.run { [self] _ in poller?.outstanding ?? 0 }
     }
 
     /// Positions for the debug statistics: ring and own.
     func position() async -> VirtqueuePosition? {
-        await reactor.run { [self] _ in poller?.queue.position }
+        await reactor.run { [self] _ in poller?.position }
     }
 
     func setShape(_ shape: BlockShape) async {
-        await reactor.run { [self] _ in poller?.queue.setShape(shape) }
+        await reactor.run { [self] _ in poller?.setShape(shape) }
     }
 
     /// Gives a drained queue another block device.
@@ -187,8 +217,8 @@ final class RunningQueue: @unchecked Sendable {
             guard let poller else { return nil }
             do {
                 let channel = try device?.openChannel(
-                    depth: poller.queue.size, at: context.channelSite)
-                poller.queue.attach(
+                    depth: poller.size, at: context.channelSite)
+                poller.attach(
                     channel, shape: shape, identifier: Array(serial.utf8))
                 return nil
             } catch { return "\(error)" }
@@ -198,15 +228,13 @@ final class RunningQueue: @unchecked Sendable {
 
     /// Marks by `marks` from now on.
     func setDirtyMarks(_ marks: DirtyMarks?) async {
-        await reactor.run { [self] _ in poller?.queue.setDirtyMarks(marks) }
+        await reactor.run { [self] _ in poller?.setDirtyMarks(marks) }
     }
 
     /// Exchanges the interrupt, and raises the new one once.
     func exchangeCall(_ call: SharedDescriptor?) async {
         await reactor.run { [self] _ in
-            guard let poller else { return }
-            poller.line.exchange(call)
-            poller.queue.interruptAnyway()
+            poller?.exchange(call: call)
         }
     }
 }

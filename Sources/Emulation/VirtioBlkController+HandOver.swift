@@ -143,7 +143,7 @@ extension VirtioBlkController {
     /// of the host's is touched. When it is ours, serves it at once.
     func standBy(_ new: VirtioFunctionState) async {
         guard case .serving(let predecessors) = new.standing else {
-            if hostMemory?.generation != new.memoryGeneration { remap(new) }
+            if hostMemory?.fits(new.memoryGeneration, new.remote) != true { remap(new) }
             return
         }
         let start = Clock.monotonicNanoseconds()

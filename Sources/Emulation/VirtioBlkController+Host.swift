@@ -5,12 +5,6 @@ internal import Memory
 internal import Platform
 internal import VirtioBlk
 
-/// A memory table, mapped.
-struct MappedMemory {
-    let generation: UInt64
-    let memory: HostMemory
-}
-
 /// Keeping queues in step with the host.
 extension VirtioBlkController {
     /// A new state of the function. Only the latest counts.
@@ -30,7 +24,7 @@ extension VirtioBlkController {
     /// Makes what runs be what `wanted` says: first ends what must end, then says so, then starts.
     /// - Parameter stopped: where queues stand that were stopped before.
     func reconcile(_ wanted: VirtioFunctionState, stopped: [Int: UInt32] = [:]) async {
-        let isRemapped = hostMemory?.generation != wanted.memoryGeneration
+        let isRemapped = hostMemory?.fits(wanted.memoryGeneration, wanted.remote) != true
         let ending = queues.values.filter { mustEnd($0, wanted, isRemapped: isRemapped) }
         await followLog(wanted)
         await quiesce(ending, epoch: wanted.epoch)
@@ -86,14 +80,23 @@ extension VirtioBlkController {
 
     func remap(_ wanted: VirtioFunctionState) {
         hostMemory = nil
-        do {
-            hostMemory = MappedMemory(
-                generation: wanted.memoryGeneration,
-                memory: try memoryMap.map(wanted.memory, generation: wanted.memoryGeneration))
+        do throws(ControllerError) {
+            hostMemory = HostAccess(
+                generation: wanted.memoryGeneration, way: try access(wanted))
         } catch {
             log.error("event=map_failed controller=\(options.name) reason=\"\(error)\"")
             port.fail(queue: 0, reason: error.reason)
         }
+    }
+
+    private func access(
+        _ wanted: VirtioFunctionState
+    ) throws(ControllerError) -> HostAccess.Way {
+        guard group.dataPath == .rdma else {
+            return .mapped(
+                try memoryMap.map(wanted.memory, generation: wanted.memoryGeneration))
+        }
+        return try .remote(by: wanted.remote, isNeeded: state != .standby)
     }
 
     private func exchangeCall(of grant: QueueGrant) async {
@@ -103,11 +106,15 @@ extension VirtioBlkController {
     }
 
     func startQueues(_ wanted: VirtioFunctionState) async {
-        guard let memory = hostMemory?.memory, !wanted.memory.isEmpty else { return }
+        guard let access = hostMemory?.way else { return }
+        switch access {
+        case .mapped: if wanted.memory.isEmpty { return }
+        case .remote(let memory, _): if memory.regions.isEmpty { return }
+        }
         let pause = pauseWatch(wanted)
         for grant in wanted.queues where grant.isRunning && queues[grant.index] == nil {
             if failedRuns[grant.index] == grant.run { continue }
-            await start(grant, wanted, memory, pause)
+            await start(grant, wanted, access, pause)
         }
     }
 
@@ -116,27 +123,30 @@ extension VirtioBlkController {
         guard let kind = arrival else { return nil }
         arrival = nil
         let last = wanted.queues.filter(\.isRunning).map { queue in
-            functionMemory.lastAnswer(queue: queue.index, run: queue.run).loadAcquire64(at: 0)
+            functionMemory.answerTime(queue: queue.index, run: queue.run)
         }.max()
         guard let last else { return nil }
         return pauseWatch(kind, since: last)
     }
 
     private func start(
-        _ grant: QueueGrant, _ wanted: VirtioFunctionState, _ memory: HostMemory,
+        _ grant: QueueGrant, _ wanted: VirtioFunctionState, _ memory: HostAccess.Way,
         _ pause: PauseWatch?
     ) async {
-        let reactor = group.place()
+        let reactor = group.place(beside: queues.values.map(\.reactor))
         do {
             var plan = try plan(for: grant, wanted, memory)
             plan.pause = pause
             calls[grant.index] = grant.call
             queues[grant.index] = try await RunningQueue.start(
                 index: grant.index, run: grant.run, epoch: wanted.epoch, plan: plan, on: reactor,
-                counters: counters[grant.index]
-            ) { [weak self] fault in
-                Task { await self?.queueFailed(grant.index, run: grant.run, fault.text) }
-            }
+                counters: counters[grant.index],
+                onFault: { [weak self] fault in
+                    Task { await self?.queueFailed(grant.index, run: grant.run, fault.text) }
+                },
+                onLoss: { [weak self] in
+                    Task { await self?.queueLost(grant.index, run: grant.run) }
+                })
         } catch {
             group.giveBack(reactor)
             queueFailed(grant.index, run: grant.run, error.reason)
@@ -152,7 +162,7 @@ extension VirtioBlkController {
     }
 
     private func plan(
-        for grant: QueueGrant, _ wanted: VirtioFunctionState, _ memory: HostMemory
+        for grant: QueueGrant, _ wanted: VirtioFunctionState, _ access: HostAccess.Way
     ) throws(ControllerError) -> RunningQueue.Plan {
         let features = wanted.driverFeatures
         let isPacked = features & VirtioFeature.packedRing != 0
@@ -167,14 +177,18 @@ extension VirtioBlkController {
             allowsIndirect: features & VirtioFeature.indirectDescriptors != 0,
             descriptorArea: grant.descriptorArea, driverArea: grant.driverArea,
             deviceArea: grant.deviceArea, position: position)
+        let configuration = BlockQueue.Configuration(
+            shape: shape, identifier: Array(serial.utf8), isInOrder: options.isInOrder)
+        guard case .mapped(let memory) = access else {
+            return try remotePlan(for: grant, setup, access, configuration)
+        }
         let (log, owner) = try inflightArea(for: grant, wanted.inflight)
         return RunningQueue.Plan(
-            setup: setup, memory: memory, log: log, logOwner: owner,
-            configuration: BlockQueue.Configuration(
-                shape: shape, identifier: Array(serial.utf8), isInOrder: options.isInOrder),
-            device: use?.device, dirty: try dirtyMarks(for: grant, wanted),
+            setup: setup, memory: .mapped(memory), log: log, logOwner: owner,
+            configuration: configuration, device: use?.device,
+            dirty: try dirtyMarks(for: grant, wanted),
             logGeneration: wanted.logGeneration, kick: grant.kick, call: grant.call,
-            lastAnswer: functionMemory.lastAnswer(queue: grant.index, run: grant.run))
+            lastAnswer: functionMemory.answerMark(queue: grant.index, run: grant.run))
     }
 
     /// The front end's region when it keeps one, else function memory. An area of another life of
@@ -182,23 +196,33 @@ extension VirtioBlkController {
     private func inflightArea(
         for grant: QueueGrant, _ inflight: InflightGrant?
     ) throws(ControllerError) -> (SharedBytes, Mapping?) {
-        guard let inflight else {
-            let area = functionMemory.inflightArea(queue: grant.index, run: grant.run)
-            return (area, functionMemory.mapping)
-        }
-        // The front end may have asked for a region of fewer queues than it starts.
-        guard grant.index < inflight.queueCount else {
-            throw ControllerError(
-                ErrorNumber.invalid,
-                "in-flight region: it has \(inflight.queueCount) queues, not one for queue "
-                    + "\(grant.index)")
-        }
-        let stride = InflightGrant.stride(queueSize: inflight.queueSize)
+        // Notes when its queue answers, in any case.
+        let area = functionMemory.inflightArea(queue: grant.index, run: grant.run)
+        guard let inflight else { return (area, functionMemory.mapping) }
+        let place = try inflightPlace(
+            of: grant, queueCount: inflight.queueCount, queueSize: inflight.queueSize)
         do {
             let mapping = try Mapping(
                 inflight.file.number, offset: inflight.fileOffset,
                 byteCount: Int(inflight.byteCount))
-            return (mapping.bytes.part(at: grant.index * stride, byteCount: stride), mapping)
+            return (
+                mapping.bytes.part(at: place.lowerBound, byteCount: place.count), mapping
+            )
         } catch { throw ControllerError(error.code, "in-flight region: \(error)") }
+    }
+
+    /// A queue's bytes of the in-flight region that a front end keeps. EINVAL: it has asked for a
+    /// region of fewer queues than it starts.
+    func inflightPlace(
+        of grant: QueueGrant, queueCount: Int, queueSize: Int
+    ) throws(ControllerError) -> Range<Int> {
+        guard grant.index < queueCount else {
+            throw ControllerError(
+                ErrorNumber.invalid,
+                "in-flight region: it has \(queueCount) queues, not one for queue "
+                    + "\(grant.index)")
+        }
+        let stride = InflightGrant.stride(queueSize: queueSize)
+        return grant.index * stride..<(grant.index + 1) * stride
     }
 }

@@ -193,7 +193,9 @@ extension VirtioBlkController {
 
 extension VirtioBlkController {
     /// What a controller with these options offers to its driver.
-    static func offer(_ options: VirtioBlkOptions, _ device: BlockDevice?) -> VirtioOffer {
+    static func offer(
+        _ options: VirtioBlkOptions, _ device: BlockDevice?, _ dataPath: DataPath
+    ) -> VirtioOffer {
         let shape = BlockShape.of(device, options: options)
         var offer = VirtioOffer(
             controller: options.name, features: shape.features(indirect: options.isIndirect),
@@ -201,6 +203,7 @@ extension VirtioBlkController {
             queueSize: options.queueSize)
         offer.vectorCount = options.vectorCount
         offer.standsBy = options.listenerPatience != nil
+        if dataPath == .rdma { offer.logsPages = false }
         return offer
     }
 }

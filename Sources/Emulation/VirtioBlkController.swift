@@ -35,7 +35,7 @@ public actor VirtioBlkController: LeasedController {
     public internal(set) var state = ControllerState.opening
     var turnstile = Turnstile()
     var latest: VirtioFunctionState?
-    var hostMemory: MappedMemory?
+    var hostMemory: HostAccess?
     /// The log of dirty pages, mapped, and the state that it is of.
     var dirtyLog: (generation: UInt64, log: DirtyLog)?
     var queues: [Int: RunningQueue] = [:]
@@ -109,9 +109,9 @@ public actor VirtioBlkController: LeasedController {
     /// rule").
     func waitForPredecessors(_ holders: [UInt64]) async {
         guard let backend = use?.device.backend else { return }
-        for holder in holders {
+        for holder in holders where (try? backend.isHeld(by: holder)) == true {
+            log.notice("event=waiting_for_predecessor controller=\(options.name)")
             while (try? backend.isHeld(by: holder)) == true {
-                log.notice("event=waiting_for_predecessor controller=\(options.name)")
                 try? await Task.sleep(for: .milliseconds(20))
             }
         }

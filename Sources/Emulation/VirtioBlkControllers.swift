@@ -1,13 +1,14 @@
 public import Bdev
 public import Hardware
 public import Logging
+public import Memory
 internal import Platform
 
 /// The virtio-blk controllers of a service, by name and in the order of their creation.
 public actor VirtioBlkControllers {
     let manager: any EmulationManager
-    private let group: ReactorGroup
-    private let memoryMap = HostMemoryMap()
+    let group: ReactorGroup
+    private let memoryMap: HostMemoryMap
     private let log: Logger
     public nonisolated let pauses = PauseHistograms()
     var controllers: [VirtioBlkController] = []
@@ -17,7 +18,14 @@ public actor VirtioBlkControllers {
     /// Names of controllers that `modify` is at.
     var changing: Set<String> = []
 
-    public init(manager: any EmulationManager, group: ReactorGroup, log: Logger) {
+    public nonisolated var reactorCount: Int { group.reactors.count }
+
+    /// - Parameter storage: is told of the hosts' memory.
+    public init(
+        manager: any EmulationManager, group: ReactorGroup,
+        storage: (any HostMemoryUser)? = nil, log: Logger
+    ) {
+        memoryMap = HostMemoryMap(storage)
         self.manager = manager
         self.group = group
         self.log = log
@@ -73,7 +81,7 @@ public actor VirtioBlkControllers {
     func open(
         _ options: VirtioBlkOptions, _ device: BlockDevice?
     ) async throws(ControllerError) -> VirtioBlkController {
-        let offer = VirtioBlkController.offer(options, device)
+        let offer = VirtioBlkController.offer(options, device, group.dataPath)
         let port: any VirtioFunctionPort
         do {
             port = try await manager.open(vuid: options.vuid, offer: offer)

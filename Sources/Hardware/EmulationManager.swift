@@ -9,7 +9,12 @@ public protocol EmulationManager: Sendable {
     /// Whether its functions end with this process (embedded), and with them their memory files.
     var isVolatile: Bool { get }
 
+    /// Where the host's side of the RDMA data path is; nil: there is none, or none now.
+    var relay: RelayPlace? { get }
+
     func functions() async throws(HardwareError) -> [FunctionListing]
+    /// Those of them whose PF has this index, of either kind: PFs and their VFs.
+    func functions(ofPF index: Int) async throws(HardwareError) -> [FunctionListing]
 
     /// Takes the serving lease of a virtio function, or, if the offer says so and another service
     /// has that, the standby lease. EBUSY while another controller holds it;
@@ -56,4 +61,12 @@ public protocol EmulationManager: Sendable {
         _ name: String, byteCount: UInt64
     ) async throws(HardwareError) -> SharedDescriptor
     func deleteMemoryFile(_ name: String) async throws(HardwareError)
+}
+
+extension EmulationManager {
+    public var relay: RelayPlace? { nil }
+
+    public func functions(ofPF index: Int) async throws(HardwareError) -> [FunctionListing] {
+        try await functions().filter { $0.identity.pfIndex == index }
+    }
 }

@@ -71,10 +71,7 @@ public struct FunctionMemory: Sendable {
     /// The in-flight area of one queue, for the life of the ring that `run` counts. An area of
     /// another life is cleared first: its requests mean nothing any more.
     public func inflightArea(queue: Int, run: UInt64) -> SharedBytes {
-        precondition(queue >= 0 && queue < queueCount)
-        let area = mapping.bytes.part(
-            at: Int(header.inflight_offset) + queue * Int(header.inflight_stride),
-            byteCount: Int(header.inflight_stride))
+        let area = area(of: queue)
         if area.loadAcquire64(at: Self.runOffset) != run {
             area.segment.fill(with: 0)
             // Pairs with the load above in a successor: cleared before it says so.
@@ -83,19 +80,38 @@ public struct FunctionMemory: Sendable {
         return area
     }
 
-    /// When the queue last answered its driver, in processor ticks; 0 when it has not, in the life
-    /// of the ring that `run` counts. Eight bytes behind the longest log that fits the area.
-    public func lastAnswer(queue: Int, run: UInt64) -> SharedBytes {
-        let area = inflightArea(queue: queue, run: run)
-        return area.part(at: area.byteCount - 8, byteCount: 8)
+    private func area(of queue: Int) -> SharedBytes {
+        mapping.bytes.part(
+            at: inflightOffset(queue: queue), byteCount: Int(header.inflight_stride))
+    }
+
+    /// Where the in-flight area of one queue begins.
+    public func inflightOffset(queue: Int) -> Int {
+        precondition(queue >= 0 && queue < queueCount)
+        return Int(header.inflight_offset) + queue * Int(header.inflight_stride)
+    }
+
+    /// Where the time of the queue's last answer is noted, in processor ticks of this machine; 0
+    /// before the first one in the life of the ring that `run` counts. Eight bytes behind the
+    /// longest log that fits the in-flight area, whose other bytes stay as they are.
+    public func answerMark(queue: Int, run: UInt64) -> SharedBytes {
+        let area = area(of: queue)
+        let cell = area.part(at: area.byteCount - 8, byteCount: 8)
+        if area.loadAcquire64(at: Self.runOffset) != run { cell.storeRelease64(0, at: 0) }
+        return cell
+    }
+
+    /// What is noted there; 0 also for another life of the ring.
+    public func answerTime(queue: Int, run: UInt64) -> UInt64 {
+        let area = area(of: queue)
+        guard area.loadAcquire64(at: Self.runOffset) == run else { return 0 }
+        return area.loadAcquire64(at: area.byteCount - 8)
     }
 
     /// Where the queue would go on as of its last published batch, as GET_VRING_BASE reports it;
     /// nil when nothing was logged.
     public func loggedBase(queue: Int, run: UInt64, isPacked: Bool) -> UInt32? {
-        let area = mapping.bytes.part(
-            at: Int(header.inflight_offset) + queue * Int(header.inflight_stride),
-            byteCount: Int(header.inflight_stride))
+        let area = area(of: queue)
         guard area.loadAcquire64(at: Self.runOffset) == run else { return nil }
         return InflightGrant.base(in: area, isPacked: isPacked)
     }

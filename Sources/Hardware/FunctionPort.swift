@@ -94,6 +94,11 @@ public protocol NVMeFunctionPort: FunctionPort {
     /// Eventfds by queue identifier, the admin queue's first: signalled after a store to one of the
     /// queue's doorbells that the hardware has seen.
     var kicks: [SharedDescriptor] { get }
+    /// Whether the function is another machine's: what stands here for its memory, its doorbells
+    /// and its kicks says nothing, and all of them are reached as `NVMeFunctionState.remote` says.
+    var isFar: Bool { get }
+    /// How often the link to it has ended: keys of an earlier link are nobody's.
+    var lossCount: Int { get }
 
     /// Says that everything up to `generation` is done, as `VirtioFunctionPort.acknowledge`.
     /// - Parameter status: CSTS as the host shall read it from now on.
@@ -101,4 +106,9 @@ public protocol NVMeFunctionPort: FunctionPort {
 
     /// The controller cannot go on: CSTS.CFS until its reset.
     func fail(reason: String)
+}
+
+extension NVMeFunctionPort {
+    public var isFar: Bool { false }
+    public var lossCount: Int { 0 }
 }

@@ -46,6 +46,11 @@ public struct NVMeFunctionState: Sendable {
     public var vectors: [SharedDescriptor?]
     /// Of the lease that the state is sent to.
     public var standing = LeaseStanding.serving(after: [])
+    /// For a service that reaches host memory by RDMA alone: its keys. `memory` and `vectors` say
+    /// nothing then.
+    public var remote: RemoteGrants?
+    /// `NVMeFunctionPort.lossCount` when it came.
+    public var lossCount = 0
 
     public init(
         generation: UInt64, epoch: UInt64, memoryGeneration: UInt64, memory: [MemoryGrant],

@@ -15,6 +15,8 @@ public struct VirtioOffer: Equatable, Sendable {
     public var vectorCount: Int?
     /// Whether the lease may stand by while another service has the serving one.
     public var standsBy = false
+    /// Whether the pages that are written can be logged: not by a service of the RDMA data path.
+    public var logsPages = true
 
     public init(
         controller: String, features: UInt64, configuration: [UInt8], queueCount: Int,
@@ -47,6 +49,8 @@ public struct VirtioFunctionState: Sendable {
     public var isLogging = false
     /// Grows when anything about the log changes, that of a queue included.
     public var logGeneration: UInt64 = 0
+    /// For a service of the RDMA data path, in the place of `memory` and `inflight`.
+    public var remote: RemoteGrants?
     /// Of the lease that the state is sent to.
     public var standing = LeaseStanding.serving(after: [])
 

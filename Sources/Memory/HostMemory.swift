@@ -14,11 +14,14 @@ public struct HostRegion: Sendable {
     public let userAddress: UInt64
     public let mapping: Mapping
     public let mappingOffset: Int
+    /// Lets storage reach the mapping by itself, as long as this lives.
+    private let admission: (any AnyObject & Sendable)?
 
     public init(
         guestAddress: UInt64, byteCount: UInt64, userAddress: UInt64, mapping: Mapping,
-        mappingOffset: Int
+        mappingOffset: Int, admission: (any AnyObject & Sendable)? = nil
     ) {
+        self.admission = admission
         self.guestAddress = guestAddress
         self.byteCount = byteCount
         self.userAddress = userAddress

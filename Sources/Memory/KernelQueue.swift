@@ -84,7 +84,12 @@ public struct KernelQueue: ~Copyable {
     }
 
     /// Hands over all that is prepared; what the kernel has no room for stays prepared.
-    public func submit() { unsafe kernel_queue_submit(queue) }
+    ///
+    /// - Parameter underWay: operations of before that have no result yet. The more there are, the
+    ///   fewer calls it takes.
+    public func submit(underWay: Int = 0) {
+        unsafe kernel_queue_submit(queue, UInt32(clamping: underWay))
+    }
 
     public var hasPrepared: Bool { preparedCount > 0 }
 

@@ -17,9 +17,20 @@ extension SegmentList {
     private static let limit = 1024
 
     /// Sends the first of the listed bytes, as many as go now.
-    public func send(to socket: Int32) -> StreamResult {
+    ///
+    /// - Parameters:
+    ///   - isPinned: the kernel reads the memory until `TCPSocket.nextNotice` says that it does not
+    ///     any more; ended with ENOBUFS: it takes no pinned send now, and the connection lives.
+    ///   - hasMore: other bytes follow at once, so a packet need not be sent for these.
+    public func send(
+        to socket: Int32, isPinned: Bool = false, hasMore: Bool = false
+    ) -> StreamResult {
+        let size = min(count, SegmentList.limit)
+        let more: Int32 = hasMore ? 1 : 0
         let count = unsafe pointer.withMemoryRebound(to: iovec.self, capacity: self.count) {
-            unsafe platform_stream_send(socket, $0, min(self.count, SegmentList.limit))
+            isPinned
+                ? unsafe platform_stream_send_pinned(socket, $0, size, more)
+                : unsafe platform_stream_send(socket, $0, size, more)
         }
         return SegmentList.result(count)
     }

@@ -132,18 +132,12 @@ public struct AdminQueue: ~Copyable {
         while phase.answers, !completion.isParked {
             let again = replay?.next()
             guard let slot = again ?? ready.pop() else { return nil }
-            if again != nil {
-                if let outcome = journal.outcome(slot, settled: settled) {
-                    complete(Int(slot), outcome.status, result: outcome.result)
-                    continue
-                }
-                // Decided and never settled: the mark may be reached by another command.
-                journal.reopen(slot)
+            let step = journal.adminStep(
+                slot, isAgain: again != nil, settled: settled, in: journalMemory)
+            switch step {
+            case .carryOut(let command): return command
+            case .answer(let status, let result): complete(Int(slot), status, result: result)
             }
-            return AdminCommand(
-                slot: Int(slot), command: journal.command(slot),
-                sequence: journal.sequence(slot),
-                mayBeDone: again != nil && !journalMemory.recordsOutcomes)
         }
         return nil
     }

@@ -84,6 +84,12 @@ public struct ControllerModel: Sendable {
                 memory.shared(at: $0, byteCount: QueueShape.pageByteCount) != nil
             }
         }
+
+        public func isReachable(in memory: RemoteMemory) -> Bool {
+            [values, eventIndexes].allSatisfy {
+                memory.whole(at: $0, byteCount: QueueShape.pageByteCount) != nil
+            }
+        }
     }
 
     public let configuration: Configuration

@@ -18,6 +18,7 @@ struct DoorbellView: BitwiseCopyable {
             else { return nil }
             value = bytes
             eventIndex = event
+        case .far: return nil
         }
     }
 

@@ -70,7 +70,13 @@ struct InFlightJournal {
     @inline(__always)
     func moved(tail: Int, phase: Bool) {
         // Pairs with `position` of a successor: no place is used twice.
-        area.storeRelease32(UInt32(truncatingIfNeeded: tail) | (phase ? 1 << 16 : 0), at: 0)
+        area.storeRelease32(Self.word(tail, phase), at: 0)
+    }
+
+    /// How a position is stored.
+    @inline(__always)
+    static func word(_ tail: Int, _ phase: Bool) -> UInt32 {
+        UInt32(truncatingIfNeeded: tail) | (phase ? 1 << 16 : 0)
     }
 
     @inline(__always)
@@ -81,6 +87,11 @@ struct InFlightJournal {
 
     /// The line that `began` stored.
     func line(_ slot: UInt32) -> CacheLine { area.loadLine(at: offset(slot)) }
+    /// All of the slot.
+    func entry(_ slot: UInt32) -> HostSegment {
+        area.part(at: offset(slot), byteCount: NVMeMemory.Layout.slot).segment
+    }
+
     func command(_ slot: UInt32) -> nvme_sqe { area.load(nvme_sqe.self, at: offset(slot)) }
 
     func sequence(_ slot: UInt32) -> UInt64 {
@@ -112,6 +123,11 @@ struct InFlightJournal {
 
     /// Nothing is decided of the slot's command.
     func reopen(_ slot: UInt32) { area.storeRelease64(0, at: offset(slot) + Field.mark) }
+
+    /// Whether something was, which may not count.
+    func isDecided(_ slot: UInt32) -> Bool {
+        area.loadAcquire64(at: offset(slot) + Field.mark) != 0
+    }
 
     /// What has become of an admin command that its driver has not heard of; nil for one that was
     /// not carried out.
@@ -152,33 +168,54 @@ struct InFlightJournal {
 }
 
 extension InFlightJournal {
+    /// Where a predecessor stopped.
+    struct Remains {
+        /// Where the next completion goes.
+        var tail: Int
+        var phase: Bool
+        /// Slots to be done again, by submission queue, oldest first.
+        var slots: [UInt32]
+    }
+
     /// Puts the completion queue where its predecessor stopped and closes what it had answered.
     /// - Returns: slots to be done again, by submission queue, oldest first.
     func takeOver(
         _ ring: inout CompletionRing, of memory: NVMeMemory, slotCount: Int
     ) throws(QueueFault) -> [UInt32] {
+        let found = ring
+        let remains = try takeOver(size: ring.size, of: memory, slotCount: slotCount) { slot in
+            guard let place = completion(slot) else { return false }
+            return found.isPosted(
+                at: place.index, phase: place.phase, submission: submission(slot),
+                command: Command(line(slot)).id)
+        }
+        try ring.resume(tail: remains.tail, phase: remains.phase)
+        return remains.slots
+    }
+
+    /// Closes what a predecessor had answered on a completion queue of `size` entries.
+    /// - Parameter isPosted: whether a slot's completion stands where it was to go; false when that
+    ///   is not known.
+    func takeOver(
+        size: Int, of memory: NVMeMemory, slotCount: Int, isPosted: (UInt32) -> Bool
+    ) throws(QueueFault) -> Remains {
         guard var (tail, phase) = position() else {
             open()
-            try ring.resume(tail: 0, phase: true)
-            return []
+            return Remains(tail: 0, phase: true, slots: [])
         }
         var replays: [UInt32] = []
         for slot in 0..<UInt32(NVMeMemory.inFlightLimit) where isTaken(slot) {
             let submission = submission(slot)
             guard Int(slot) < slotCount, Int(submission) < memory.queueCount else { throw .journal }
-            if sequence(slot) >= memory.consumedCount(of: submission).loadAcquire64(at: 0) {
+            if !isConsumed(slot, of: memory) {
                 // Its ring still has it.
                 ended(slot)
                 continue
             }
-            if let place = completion(slot),
-                ring.isPosted(
-                    at: place.index, phase: place.phase, submission: submission,
-                    command: Command(line(slot)).id)
-            {
+            if let place = completion(slot), isPosted(slot) {
                 if place.index == tail && place.phase == phase {
                     tail += 1
-                    if tail == ring.size { (tail, phase) = (0, !phase) }
+                    if tail == size { (tail, phase) = (0, !phase) }
                     moved(tail: tail, phase: phase)
                 }
                 ended(slot)
@@ -186,9 +223,14 @@ extension InFlightJournal {
             }
             replays.append(slot)
         }
-        try ring.resume(tail: tail, phase: phase)
-        return replays.sorted {
+        let order = replays.sorted {
             (submission($0), sequence($0)) < (submission($1), sequence($1))
         }
+        return Remains(tail: tail, phase: phase, slots: order)
+    }
+
+    /// Whether the slot's command has left its ring. Its submission queue is one of the function's.
+    func isConsumed(_ slot: UInt32, of memory: NVMeMemory) -> Bool {
+        sequence(slot) < memory.consumedCount(of: submission(slot)).loadAcquire64(at: 0)
     }
 }

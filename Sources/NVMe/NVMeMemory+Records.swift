@@ -58,7 +58,13 @@ public struct QueueRecord: Equatable, Sendable {
 /// The records: control plane only, these allocate.
 extension NVMeMemory {
     private var controller: RecordPair {
-        RecordPair(bytes.part(at: Layout.controller, byteCount: 2 * Layout.controllerCopy))
+        pair(at: Layout.controller, byteCount: 2 * Layout.controllerCopy)
+    }
+
+    private func pair(at offset: Int, byteCount: Int) -> RecordPair {
+        RecordPair(bytes.part(at: offset, byteCount: byteCount)) { [self] place, count in
+            note(offset + place, count)
+        }
     }
 
     /// Replaces the controller's record as a whole. At most `controllerRecordLimit` bytes.
@@ -88,16 +94,23 @@ extension NVMeMemory {
     }
 
     private func submissions(_ id: Int) -> RecordPair {
-        RecordPair(bytes.part(at: cell(id), byteCount: 128))
+        pair(at: cell(id), byteCount: 128)
     }
 
     private func completions(_ id: Int) -> RecordPair {
-        RecordPair(bytes.part(at: cell(id) + 128, byteCount: 128))
+        pair(at: cell(id) + 128, byteCount: 128)
     }
 
     /// Commands taken off submission queue `id` since it was created: 8 bytes.
     func consumedCount(of id: UInt16) -> SharedBytes {
-        bytes.part(at: cell(Int(id)) + 256, byteCount: 8)
+        bytes.part(at: consumedOffset(of: id), byteCount: 8)
+    }
+
+    func consumedOffset(of id: UInt16) -> Int { cell(Int(id)) + 256 }
+
+    private func clearConsumedCount(of id: UInt16) {
+        consumedCount(of: id).storeRelease64(0, at: 0)
+        note(consumedOffset(of: id), 8)
     }
 
     /// When completion queue `id` last answered its driver, in processor ticks, 8 bytes; 0 when it
@@ -122,7 +135,7 @@ extension NVMeMemory {
 
     /// Notes a new submission queue. It starts at entry 0.
     public func createSubmissionQueue(_ id: UInt16, _ record: QueueRecord, mark: UInt64 = 0) {
-        consumedCount(of: id).storeRelease64(0, at: 0)
+        clearConsumedCount(of: id)
         write(record.wire(mark: mark), to: submissions(Int(id)))
     }
 
@@ -183,8 +196,9 @@ extension NVMeMemory {
             for pair in [submissions(id), completions(id)] {
                 for copy in 0...1 { pair.erase(copy) }
             }
-            clearJournal(UInt16(id))
-            consumedCount(of: UInt16(id)).storeRelease64(0, at: 0)
+            // The creation of an I/O queue clears its journal too, and over there it takes time.
+            if changes == nil || id == 0 { clearJournal(UInt16(id)) }
+            clearConsumedCount(of: UInt16(id))
         }
         if version == wantedVersion { return }
         for copy in 0...1 { controller.erase(copy) }
@@ -210,7 +224,7 @@ extension NVMeMemory {
 
     // --- journals ---
 
-    private func journalOffset(_ id: UInt16) -> Int {
+    func journalOffset(_ id: UInt16) -> Int {
         precondition(Int(id) < queueCount, "queue id past the end")
         return Layout.journals(queueCount: queueCount) + Int(id) * Layout.journal
     }
@@ -234,6 +248,8 @@ extension NVMeMemory {
                 0, at: Layout.journalHeader + slot * Layout.slot + InFlightJournal.Field.state)
         }
         journal.storeRelease64(0, at: 0)
+        note(journalOffset(id), 8)
+        note(journalOffset(id), journal.byteCount)
     }
 
     private func checkJournal(_ id: UInt16) throws(NVMeMemoryError) {

@@ -46,6 +46,8 @@ public final class NVMeMemory: Sendable {
     public let queueCount: Int
     /// Of the layout that the next reset leaves.
     let wantedVersion: Int
+    /// For memory that is on another machine; nil where it is mapped.
+    public let changes: MemoryChanges?
 
     enum Layout {
         static let header = MemoryLayout<nvme_memory_header>.size
@@ -69,10 +71,12 @@ public final class NVMeMemory: Sendable {
 
     /// The whole of a memory file.
     public convenience init(
-        adopting mapping: Mapping, queueCount: Int, wanting version: Int = MemoryVersions.newest
+        adopting mapping: Mapping, queueCount: Int, wanting version: Int = MemoryVersions.newest,
+        isFar: Bool = false
     ) throws(NVMeMemoryError) {
         try self.init(
-            adopting: mapping.bytes, of: mapping, queueCount: queueCount, wanting: version)
+            adopting: mapping.bytes, of: mapping, queueCount: queueCount, wanting: version,
+            isFar: isFar)
     }
 
     /// Makes zero-filled memory ready, or adopts and checks what a predecessor left.
@@ -80,9 +84,10 @@ public final class NVMeMemory: Sendable {
     ///   - bytes: part of `owner`, which is kept.
     ///   - queueCount: the admin queue included, 1 ... 65535.
     ///   - version: layout of memory that is made ready, or that a reset clears.
+    ///   - isFar: `bytes` are a copy of another machine's, in which nothing has been read yet.
     public init(
         adopting bytes: SharedBytes, of owner: Mapping, queueCount: Int,
-        wanting version: Int = MemoryVersions.newest
+        wanting version: Int = MemoryVersions.newest, isFar: Bool = false
     ) throws(NVMeMemoryError) {
         precondition(MemoryVersions.spoken.contains(version), "the layout is not spoken")
         precondition(queueCount > 0 && queueCount <= 65535)
@@ -95,6 +100,7 @@ public final class NVMeMemory: Sendable {
         self.owner = owner
         self.queueCount = queueCount
         wantedVersion = version
+        changes = isFar ? MemoryChanges() : nil
         try adopt()
     }
 
@@ -106,7 +112,7 @@ public final class NVMeMemory: Sendable {
     /// Whether outcomes of admin commands are on record with their effects.
     var recordsOutcomes: Bool { version > NVME_MEMORY_OLDEST_VERSION }
 
-    private func adopt() throws(NVMeMemoryError) {
+    func adopt() throws(NVMeMemoryError) {
         let header = bytes.load(nvme_memory_header.self, at: 0)
         if header.magic == 0 { return layOut() }
         guard header.magic == NVME_MEMORY_MAGIC else { throw .notOurs }
@@ -129,10 +135,13 @@ public final class NVMeMemory: Sendable {
         fresh.magic = 0
         // Pairs with a successor's reading of the header: without the magic the rest says nothing.
         bytes.storeRelease32(0, at: 0)
+        note(0, 4)
         fullFence()
         bytes.store(fresh, at: 0)
+        note(0, MemoryLayout<nvme_memory_header>.size)
         // Pairs with a successor's reading of the header: the rest is there when the magic is.
         bytes.storeRelease32(UInt32(NVME_MEMORY_MAGIC), at: 0)
+        note(0, 4)
     }
 
     private func expectedHeader(_ version: UInt16) -> nvme_memory_header {

@@ -80,6 +80,7 @@ public struct OutcomeRecord: Sendable {
         guard memory.recordsOutcomes else { return }
         InFlightJournal(memory.journal(0)).decide(
             UInt32(slot), status, result: result, mark: admin.mark)
+        memory.noteDecision(UInt32(slot))
     }
 
     // --- queues ---

@@ -7,6 +7,8 @@ public enum Doorbell: BitwiseCopyable, Sendable {
     /// After Doorbell Buffer Config: guest addresses of the shadow doorbell and its event index.
     /// The queue looks them up in its host memory, also after that was exchanged.
     case host(value: UInt64, eventIndex: UInt64)
+    /// Four bytes of the doorbells' file on another machine (`RemoteMemory.Device`).
+    case far(offset: Int)
 }
 
 extension Doorbell {
@@ -74,6 +76,8 @@ public enum QueueFault: UInt8, Error, BitwiseCopyable, Sendable, CaseIterable {
     case interruptBlocked
     /// The in-flight journal does not fit the queue.
     case journal
+    /// The staging area of the reactor has no room for the queue.
+    case stagingFull
 
     public var text: String {
         switch self {
@@ -84,6 +88,7 @@ public enum QueueFault: UInt8, Error, BitwiseCopyable, Sendable, CaseIterable {
         case .memoryGone: "host memory was truncated by the front end"
         case .interruptBlocked: "the interrupt's eventfd is full and blocks"
         case .journal: "the in-flight journal does not fit the queue"
+        case .stagingFull: "the staging area of its reactor is full"
         }
     }
 }

@@ -7,10 +7,13 @@ struct RecordPair {
     /// Both copies, each half of it.
     private let area: SharedBytes
     private let stride: Int
+    /// Hears of each store, by its place in the area.
+    private let note: (Int, Int) -> Void
     private static let header = MemoryLayout<nvme_record_header>.size
 
-    init(_ area: SharedBytes) {
+    init(_ area: SharedBytes, note: @escaping (Int, Int) -> Void = { _, _ in }) {
         self.area = area
+        self.note = note
         stride = area.byteCount / 2
     }
 
@@ -56,16 +59,22 @@ struct RecordPair {
         let start = target * stride
         // Pairs with `copy` of a successor: the copy says nothing while it is being written.
         area.storeRelease64(0, at: start)
+        note(start, 8)
         fullFence()
         area.part(at: start + Self.header, byteCount: bytes.count).segment.store(bytes: bytes)
         area.store(UInt32(bytes.count), at: start + 16)
         area.store(Self.checksum(sequence + 1, bytes), at: start + 8)
+        note(start + 8, Self.header - 8 + bytes.count)
         // Pairs with `copy` of a successor: all of it is there when the sequence is.
         area.storeRelease64(sequence + 1, at: start)
+        note(start, 8)
     }
 
     /// As if the copy had never been written.
-    func erase(_ copy: Int) { area.storeRelease64(0, at: copy * stride) }
+    func erase(_ copy: Int) {
+        area.storeRelease64(0, at: copy * stride)
+        note(copy * stride, 8)
+    }
 
     private static func checksum(_ sequence: UInt64, _ bytes: [UInt8]) -> UInt64 {
         Checksum.fnv1a(

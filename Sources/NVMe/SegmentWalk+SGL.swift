@@ -72,7 +72,7 @@ extension SegmentWalk {
 }
 
 /// One SGL descriptor, copied out of host memory.
-private struct SGLDescriptor {
+struct SGLDescriptor {
     let address: UInt64
     let length: Int
     let type: Int

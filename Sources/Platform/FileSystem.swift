@@ -64,6 +64,13 @@ public enum FileSystem {
         try check(unsafe chmod(path, mode_t(mode)), "chmod \(path)")
     }
 
+    /// The permission bits of `path`.
+    public static func mode(of path: String) throws(SystemError) -> UInt32 {
+        var facts = stat()
+        try check(unsafe stat(path, &facts), "stat \(path)")
+        return facts.st_mode & 0o7777
+    }
+
     public static func setOwner(_ path: String, user: UInt32, group: UInt32) throws(SystemError) {
         try check(unsafe chown(path, user, group), "chown \(path)")
     }

@@ -13,6 +13,19 @@ public final class Mapping: @unchecked Sendable {
     public let byteCount: Int
     private let deadFlag: UnsafePointer<UInt32>
 
+    /// Files on huge pages can be mapped from multiples of this only, and others too.
+    private static let granule: UInt64 = 2 << 20
+
+    /// What to map to reach `byteCount` bytes at any `offset` of a file, and how far inside they
+    /// are.
+    public static func span(
+        at offset: UInt64, byteCount: UInt64
+    ) -> (offset: UInt64, byteCount: UInt64, inside: Int) {
+        let start = offset & ~(granule - 1)
+        let inside = offset - start
+        return (start, inside + byteCount, Int(inside))
+    }
+
     /// Maps `byteCount` bytes of `descriptor` from `offset` (a multiple of the page size).
     public init(_ descriptor: Int32, offset: UInt64 = 0, byteCount: Int) throws(SystemError) {
         memory_guard_install()

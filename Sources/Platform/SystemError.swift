@@ -35,6 +35,7 @@ public enum ErrorNumber {
     public static let invalid = EINVAL
     public static let fileTooLarge = EFBIG
     public static let noSpace = ENOSPC
+    public static let noBuffers = ENOBUFS
     public static let readOnly = EROFS
     public static let range = ERANGE
     public static let nameTooLong = ENAMETOOLONG
@@ -48,6 +49,7 @@ public enum ErrorNumber {
     public static let messageSize = EMSGSIZE
     public static let interrupted = EINTR
     public static let pipe = EPIPE
+    public static let addressInUse = EADDRINUSE
     public static let accessDenied = EACCES
     public static let noAddress = ENXIO
 }

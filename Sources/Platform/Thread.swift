@@ -43,6 +43,9 @@ public final class Thread: @unchecked Sendable {
         try check(platform_pin_thread(Int32(processor)), "pin to processor \(processor)")
     }
 
+    /// Lets others have the processor of the calling thread.
+    public static func yield() { sched_yield() }
+
     /// The kernel's id of the calling thread.
     public static var currentID: Int32 { platform_thread_id() }
 }

@@ -17,15 +17,8 @@ public struct Ticks: BitwiseCopyable, Comparable, Sendable {
     public func advanced(by ticks: UInt64) -> Ticks { Ticks(count &+ ticks) }
 
     /// Ticks in a second, measured once against CLOCK_MONOTONIC over 20 ms.
-    public static let perSecond: UInt64 = {
-        let startTime = Clock.monotonicNanoseconds()
-        let start = platform_ticks()
-        var time = startTime
-        while time - startTime < 20_000_000 { time = Clock.monotonicNanoseconds() }
-        let ticks = platform_ticks() - start
-        // Round to 10 kHz: the error of the reading is larger than that.
-        return (ticks * 1_000_000_000 / (time - startTime) + 5_000) / 10_000 * 10_000
-    }()
+    public static let perSecond = TickRate.measure(
+        ticks: platform_ticks, nanoseconds: Clock.monotonicNanoseconds)
 
     public static func from(nanoseconds: UInt64) -> UInt64 {
         let product = nanoseconds.multipliedFullWidth(by: perSecond)

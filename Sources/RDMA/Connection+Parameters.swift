@@ -13,14 +13,16 @@ extension Connection {
         _ privateData: [UInt8], limit: Int, _ body: (inout cm_parameters) -> Int32
     ) throws(RDMAError) -> Int32 {
         let count = try Connection.length(of: privateData, limit: limit)
-        guard let queuePair else { preconditionFailure("no queue pair is attached") }
+        guard let queuePair else { preconditionFailure("asked for after attach") }
         let own = UInt8(clamping: queuePair.domain.device.limits.readsPerQueuePair)
         return unsafe privateData.withUnsafeBytes { bytes in
             var parameters = unsafe cm_parameters(
                 private_data: bytes.baseAddress, private_length: count,
                 responder_resources: min(own, peerReads?.initiated ?? own),
                 initiator_depth: min(own, peerReads?.answered ?? own),
-                retry_count: Connection.retryCount, rnr_retry_count: Connection.retryCount,
+                retry_count: Connection.retryCount,
+                rnr_retry_count: waitsForReceives
+                    ? Connection.endlessRetryCount : Connection.retryCount,
                 queue_pair: queuePair.number)
             return unsafe body(&parameters)
         }

@@ -16,10 +16,12 @@ public final class Connection: EventTarget {
 
     /// An answer that does not come is asked for so often (7 means for ever on some devices).
     static let retryCount: UInt8 = 6
+    /// The count that has no end (IBA 9.7.5.2.8).
+    static let endlessRetryCount: UInt8 = 7
     /// Until then a device waits for an answer: 4.096 µs << 16. A dead peer is known after 1.9 s.
     static let acknowledgeTimeout: UInt8 = 16
-    /// A peer without a receive request is asked again after 0.64 ms (IBA 9.7.5.2.8).
-    static let receiverNotReadyTimer: UInt8 = 12
+    /// A peer without a receive request is asked again after 10.24 ms (IBA 9.7.5.2.8).
+    static let receiverNotReadyTimer: UInt8 = 20
 
     public private(set) var state: ConnectionState
     /// What the peer sent along: with its request, or with its answer. Zeros follow up to the
@@ -27,6 +29,9 @@ public final class Connection: EventTarget {
     public private(set) var privateData: [UInt8] = []
     public private(set) var queuePair: QueuePair?
     let identifier: UnsafeMutablePointer<rdma_cm_id>
+    /// Whether either side waits for ever for the other's receive requests: for peers that are
+    /// trusted to post some. Set before `connect` or `accept`; a dead peer is noticed all the same.
+    public var waitsForReceives = false
     private let channel: EventChannel
     /// RDMA READs that a peer that asks would have under way, and lets us have.
     let peerReads: (initiated: UInt8, answered: UInt8)?
@@ -76,9 +81,12 @@ public final class Connection: EventTarget {
 
     // MARK: Steps
 
-    /// Makes `queuePair` this connection's: receive requests may be posted from here on.
+    /// Makes `queuePair` this connection's: receive requests may be posted from here on. A peer may
+    /// close a connection at any time, so this and the next steps may come too late (`outOfOrder`).
     public func attach(_ queuePair: QueuePair) throws(RDMAError) {
-        precondition(state == .resolved || state == .requested, "attached in state \(state)")
+        guard state == .resolved || state == .requested else {
+            throw .outOfOrder(step: "attach a queue pair", state)
+        }
         let own = queuePair.domain.device
         guard unsafe own.context == identifier.pointee.verbs else {
             throw .wrongDevice(own.name, connection: try device().name)
@@ -87,9 +95,12 @@ public final class Connection: EventTarget {
         self.queuePair = queuePair
     }
 
-    /// Asks the peer; `established` or `closed` follows by `deadline`.
+    /// Asks the peer, with a queue pair attached; `established` or `closed` follows by
+    /// `deadline`.
     public func connect(privateData: [UInt8] = [], deadline: UInt64) throws(RDMAError) {
-        precondition(state == .resolved, "connected in state \(state)")
+        guard state == .resolved, queuePair != nil else {
+            throw .outOfOrder(step: "connect", state)
+        }
         let result = unsafe try call(privateData, limit: PrivateData.ofConnect) { parameters in
             unsafe cm_connect(identifier, &parameters)
         }
@@ -97,10 +108,12 @@ public final class Connection: EventTarget {
         state = .connecting(deadline: deadline)
     }
 
-    /// Lets the peer in; `established` or `closed` follows by `deadline`.
+    /// Lets the peer in, with a queue pair attached; `established` or `closed` follows by
+    /// `deadline`.
     public func accept(privateData: [UInt8] = [], deadline: UInt64) throws(RDMAError) {
-        precondition(state == .requested, "accepted in state \(state)")
-        guard let queuePair else { preconditionFailure("accepted without a queue pair") }
+        guard state == .requested, let queuePair else {
+            throw .outOfOrder(step: "accept", state)
+        }
         try move(queuePair, to: IBV_QPS_RTR)
         try move(queuePair, to: IBV_QPS_RTS)
         let result = unsafe try call(privateData, limit: PrivateData.ofAccept) { parameters in
@@ -112,7 +125,7 @@ public final class Connection: EventTarget {
 
     /// Sends the peer away.
     public func reject(privateData: [UInt8] = []) throws(RDMAError) {
-        precondition(state == .requested, "rejected in state \(state)")
+        guard state == .requested else { throw .outOfOrder(step: "reject", state) }
         let count = try Connection.length(of: privateData, limit: PrivateData.ofReject)
         let result = unsafe cm_reject(identifier, privateData, count)
         end(.closedHere)
@@ -154,6 +167,8 @@ public final class Connection: EventTarget {
     private func answer() -> ConnectionEvent? {
         guard case .connecting = state, let queuePair else { return nil }
         do throws(RDMAError) {
+            // Only now the connection manager knows that the peer may read here.
+            try move(queuePair, to: IBV_QPS_INIT)
             try move(queuePair, to: IBV_QPS_RTR)
             try move(queuePair, to: IBV_QPS_RTS)
             let result = unsafe cm_establish(identifier)

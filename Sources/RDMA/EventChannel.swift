@@ -29,10 +29,11 @@ public final class EventChannel {
     /// When `dispatch` is due without an event (CLOCK_MONOTONIC, nanoseconds).
     public var nextDeadline: UInt64? { endpoints.values.compactMap { $0.target?.deadline }.min() }
 
-    /// Tells connections and listeners what has happened to them.
+    /// Tells connections and listeners what has happened to them: at most 64 events, then
+    /// `descriptor` is readable still.
     public func dispatch(now: UInt64) throws(RDMAError) {
         var event = unsafe cm_event()
-        while true {
+        for _ in 0..<64 {
             let result = unsafe cm_next_event(channel, &event)
             if result < 0 { throw .system("rdma_get_cm_event", result) }
             if result == 0 { break }

@@ -28,14 +28,20 @@ public final class Listener: EventTarget {
 
     deinit { unsafe channel.destroy(identifier) }
 
-    /// The oldest request: a connection in state `requested`.
-    public func next() -> Connection? { waiting.isEmpty ? nil : waiting.removeFirst() }
+    /// The oldest request whose peer has not given up: a connection in state `requested`.
+    public func next() -> Connection? {
+        dropClosed()
+        return waiting.isEmpty ? nil : waiting.removeFirst()
+    }
+
+    private func dropClosed() { waiting.removeAll { $0.state != .requested } }
 
     @unsafe func handle(_ event: cm_event) {
         guard unsafe event.kind == RDMA_CM_EVENT_CONNECT_REQUEST, let asking = unsafe event.id
         else {
             return
         }
+        dropClosed()
         if waiting.count == backlog {
             unsafe _ = cm_reject(asking, nil, 0)
             unsafe rdma_destroy_id(asking)

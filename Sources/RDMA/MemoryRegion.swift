@@ -1,4 +1,5 @@
 internal import CVerbs
+public import Memory
 public import Platform
 
 /// A part of a mapping that a device may reach, pinned for as long as this lives. Its keys end with
@@ -57,11 +58,16 @@ public final class MemoryRegion: @unchecked Sendable {
     /// Names the region in this process's work requests.
     var localKey: UInt32 { unsafe region.pointee.lkey }
 
-    /// `byteCount` bytes at `offset`, for a work request of this process.
+    /// `byteCount` bytes at `offset`, for a work request of this process; 2 GiB at most.
     public func part(at offset: Int = 0, byteCount: Int) -> RegisteredSegment {
         precondition(offset >= 0 && byteCount >= 0 && offset <= self.byteCount &- byteCount)
         return RegisteredSegment(
             address: base &+ UInt64(offset), byteCount: UInt32(byteCount), key: localKey)
+    }
+
+    /// `bytes`, a part of the region, for a work request of this process.
+    public func segment(_ bytes: HostSegment) -> RegisteredSegment {
+        part(at: Int(UInt64(bytes.address) &- base), byteCount: bytes.byteCount)
     }
 
     /// The place at `offset`, for a peer's work requests.
@@ -77,15 +83,4 @@ public struct RegisteredSegment: BitwiseCopyable, Sendable {
     let address: UInt64
     public let byteCount: UInt32
     let key: UInt32
-}
-
-/// A place in a peer's memory, by the key of the region around it. The peer's device checks both.
-public struct RemoteAddress: BitwiseCopyable, Hashable, Sendable {
-    public let address: UInt64
-    public let key: UInt32
-
-    public init(_ address: UInt64, key: UInt32) {
-        self.address = address
-        self.key = key
-    }
 }

@@ -1,24 +1,29 @@
 internal import CVerbs
+public import Memory
 
-/// Preparing requests and telling the device of them. Nothing here allocates or makes a system
-/// call; a provider takes a spin lock that nobody else wants.
+/// Preparing requests and telling the device of them. Nothing here allocates. The device's library
+/// takes a spin lock that nobody else wants; soft-RoCE's rings the doorbell by a system call.
+///
+/// Requests begin in their order, and writes and sends take effect at the peer in it: bytes, then
+/// what says that they are there. Only reads take their time: a write or send of bytes that a read
+/// before it brings has to be `isFenced`, and begins when all reads before it have ended.
 extension QueuePair {
     /// Sends `segment` to the peer's next receive request.
     /// - Returns: false when as many requests are under way as the queue pair was made for; so do
     ///   all that follow.
     public func prepareSend(
-        _ segment: RegisteredSegment, tag: UInt64, isSignaled: Bool = false
+        _ segment: RegisteredSegment, tag: UInt64, isSignaled: Bool = false, isFenced: Bool = false
     ) -> Bool {
-        prepare(IBV_WR_SEND, segment, nil, tag, isSignaled)
+        prepare(IBV_WR_SEND, segment, nil, tag, Self.flags(isSignaled, isFenced))
     }
 
     /// Writes `segment` to the peer's memory. Its end says that the peer's device has the bytes;
     /// what is sent after them arrives after them.
     public func prepareWrite(
         _ segment: RegisteredSegment, to remote: RemoteAddress, tag: UInt64,
-        isSignaled: Bool = false
+        isSignaled: Bool = false, isFenced: Bool = false
     ) -> Bool {
-        prepare(IBV_WR_RDMA_WRITE, segment, remote, tag, isSignaled)
+        prepare(IBV_WR_RDMA_WRITE, segment, remote, tag, Self.flags(isSignaled, isFenced))
     }
 
     /// Fills `segment` from the peer's memory. The bytes are there at its end, not before.
@@ -26,16 +31,20 @@ extension QueuePair {
         into segment: RegisteredSegment, from remote: RemoteAddress, tag: UInt64,
         isSignaled: Bool = false
     ) -> Bool {
-        prepare(IBV_WR_RDMA_READ, segment, remote, tag, isSignaled)
+        prepare(IBV_WR_RDMA_READ, segment, remote, tag, Self.flags(isSignaled, false))
+    }
+
+    private static func flags(_ isSignaled: Bool, _ isFenced: Bool) -> UInt32 {
+        (isSignaled ? IBV_SEND_SIGNALED.rawValue : 0) | (isFenced ? IBV_SEND_FENCE.rawValue : 0)
     }
 
     private func prepare(
         _ operation: ibv_wr_opcode, _ segment: RegisteredSegment, _ remote: RemoteAddress?,
-        _ tag: UInt64, _ isSignaled: Bool
+        _ tag: UInt64, _ flags: UInt32
     ) -> Bool {
         guard let number = sends.take(tag: tag) else { return false }
         let index = unsafe sendRequests.count
-        var flags = isSignaled ? IBV_SEND_SIGNALED.rawValue : 0
+        var flags = flags
         if operation != IBV_WR_RDMA_READ && Int(segment.byteCount) <= inlineByteCount {
             flags |= IBV_SEND_INLINE.rawValue
         }

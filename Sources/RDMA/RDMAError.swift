@@ -2,7 +2,7 @@ public import Platform
 
 /// Why an RDMA resource could not be had, with the cure where there is one. Nothing has changed
 /// then.
-public enum RDMAError: Error, Equatable, CustomStringConvertible {
+public indirect enum RDMAError: Error, Equatable, CustomStringConvertible {
     /// No device of that name; there are these.
     case noDevice(String, devices: [String])
     /// More was asked of a device than it ever gives to one resource.
@@ -15,8 +15,12 @@ public enum RDMAError: Error, Equatable, CustomStringConvertible {
     case regionRefused(device: String, byteCount: Int, lockLimit: UInt64?, advertised: Int)
     /// A queue pair of one device on a connection of another.
     case wrongDevice(String, connection: String)
+    /// A step that the connection is not, or no longer, ready for.
+    case outOfOrder(step: String, ConnectionState)
     case privateDataTooLong(Int, limit: Int)
     case notAnAddress(String)
+    /// A port that no peer can name.
+    case noAddress(device: String)
     case system(SystemError)
 
     public enum Resource: String, Sendable {
@@ -32,8 +36,10 @@ public enum RDMAError: Error, Equatable, CustomStringConvertible {
     public var errorNumber: Int32 {
         switch self {
         case .noDevice: ErrorNumber.noDevice
+        case .noAddress: ErrorNumber.noAddress
         case .completionQueueFull, .exhausted, .regionRefused: ErrorNumber.noMemory
-        case .beyondLimit, .wrongDevice, .privateDataTooLong, .notAnAddress: ErrorNumber.invalid
+        case .beyondLimit, .wrongDevice, .outOfOrder, .privateDataTooLong, .notAnAddress:
+            ErrorNumber.invalid
         case .system(let error): error.code
         }
     }
@@ -65,10 +71,18 @@ public enum RDMAError: Error, Equatable, CustomStringConvertible {
                 + "the device advertises \(advertised) regions: register fewer and larger ones"
         case .wrongDevice(let device, let connection):
             "a queue pair of \(device) cannot serve a connection over \(connection)"
+        case .outOfOrder(let step, let state):
+            "a connection in state \(state) cannot \(step)"
         case .privateDataTooLong(let count, let limit):
             "\(count) bytes of private data; the message carries \(limit)"
         case .notAnAddress(let text):
             "\"\(text)\" is no numeric IPv4 or IPv6 address"
+        case .noAddress(let device):
+            "RDMA device \(device) has no IPv4 address; ip addr add ADDRESS/24 dev IFACE gives the "
+                + "interface under it one"
+        case .system(let error) where error.code == ErrorNumber.again:
+            "\(error) (EAGAIN): the process's control group has all objects of the device that it "
+                + "may; raise hca_object and hca_handle in its rdma.max, or in those above it"
         case .system(let error): error.description
         }
     }

@@ -66,7 +66,7 @@ public final class VerbsDevice: @unchecked Sendable {
         let own = entries.prefix(max(0, count)).filter { $0.port_num == UInt32(number) }
         return VerbsPort(
             number: number, isActive: attributes.state == IBV_PORT_ACTIVE,
-            messageByteCount: 128 << attributes.active_mtu.rawValue,
+            packetByteCount: 128 << attributes.active_mtu.rawValue,
             identifiers: own.map(VerbsPort.Identifier.init))
     }
 }
@@ -117,9 +117,15 @@ public struct VerbsPort: Sendable, Equatable {
 
     public let number: UInt8
     public let isActive: Bool
-    /// Largest packet.
-    public let messageByteCount: Int
+    /// Of the largest packet.
+    public let packetByteCount: Int
     public let identifiers: [Identifier]
+
+    /// Its first IPv4 address that peers reach by routed packets, else its first one.
+    public var address: String? {
+        identifiers.first { $0.isRouted && $0.address != nil }?.address
+            ?? identifiers.compactMap(\.address).first
+    }
 }
 
 /// Every device as librdmacm has opened it, for as long as this lives.

@@ -7,6 +7,7 @@ public struct WorkStatus: RawRepresentable, BitwiseCopyable, Equatable, Sendable
 
     public static let success = WorkStatus(IBV_WC_SUCCESS)
     public static let localLength = WorkStatus(IBV_WC_LOC_LEN_ERR)
+    public static let localOperation = WorkStatus(IBV_WC_LOC_QP_OP_ERR)
     /// The local key, or the bytes that it was used for, are not registered.
     public static let localProtection = WorkStatus(IBV_WC_LOC_PROT_ERR)
     /// The queue pair had failed before this request's turn.
@@ -40,6 +41,8 @@ public struct WorkCompletion: BitwiseCopyable, Sendable {
     public let queuePair: UInt32
     /// Of a receive request that succeeded: bytes that came.
     public let byteCount: Int
+    /// Whether a receive request ended.
+    public var isReceive: Bool { identifier.direction == .receive }
 }
 
 /// A request's number and direction, as the device hands them back (wr_id). Of a request that

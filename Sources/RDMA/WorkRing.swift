@@ -42,6 +42,15 @@ struct WorkRing: ~Copyable {
         return (tags[index(number)], count)
     }
 
+    /// Ends the oldest request, if it is `number` or before it.
+    /// - Returns: its number and tag; nil when `number` and all before it have ended.
+    mutating func retireOldest(upTo number: UInt64) -> (number: UInt64, tag: UInt64)? {
+        guard oldest <= number, number < next else { return nil }
+        let ended = (oldest, tags[index(oldest)])
+        oldest &+= 1
+        return ended
+    }
+
     private func index(_ number: UInt64) -> Int {
         Int(truncatingIfNeeded: number % UInt64(capacity))
     }

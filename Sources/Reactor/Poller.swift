@@ -15,6 +15,9 @@ public protocol Poller: AnyObject {
     /// The opposite: it is polled again.
     func disarm()
 
+    /// It was woken, by an event or by the control plane, hot or not.
+    func kicked()
+
     /// When to poll again without an event; nil when only an event matters.
     var wakeTime: Ticks? { get }
 
@@ -28,6 +31,7 @@ public protocol Poller: AnyObject {
 
 extension Poller {
     public func look(now: Ticks) -> Bool { true }
+    public func kicked() {}
 }
 
 /// Whether a poller can be left alone.

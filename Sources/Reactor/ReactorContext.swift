@@ -3,14 +3,16 @@ public import Platform
 /// What work on a reactor's thread may touch: its pollers and the things confined to it.
 public final class ReactorContext {
     public let reactor: Reactor
-    var pollers = PollerTable()
+    let pollers = PollerTable()
     private var attachments: [ObjectIdentifier: AnyObject] = [:]
 
     init(reactor: Reactor) { self.reactor = reactor }
 
-    /// Starts polling `poller`.
+    /// Starts polling `poller`. ENOSPC: the reactor has 16,384 of them.
     public func add(_ poller: any Poller) throws(SystemError) -> PollerID {
-        let id = pollers.add(poller, now: .now())
+        guard let id = pollers.add(poller, now: .now()) else {
+            throw SystemError("add a poller to the reactor", code: ErrorNumber.noSpace)
+        }
         if let kick = poller.kickDescriptor {
             do {
                 // Edge-triggered: a kick is never drained, so a full or blocking eventfd cannot

@@ -18,23 +18,23 @@ struct ReactorLoop: ~Copyable {
     }
 
     mutating func run() {
-        let reactor = context.reactor
+        let (reactor, pollers) = (context.reactor, context.pollers)
         var now = Ticks.now()
         while !reactor.shouldStop {
             if reactor.hasMail { reactor.deliverMail(context) }
-            if context.pollers.hotCount == 0 {
+            if pollers.hotCount == 0 {
                 sleep(now: now)
                 now = Ticks.now()
                 continue
             }
-            let done = context.pollers.turn(
+            let done = pollers.turn(
                 now: now, patience: patience, waitingPatience: waitingPatience,
                 neverRest: reactor.options.neverSleeps)
             let end = Ticks.now()
             reactor.account(
                 busy: done > 0 ? end.since(now) : 0, idle: done > 0 ? 0 : end.since(now))
             now = end
-            if context.pollers.hasCold, now.since(lastLook) > lookAround { look(now: now) }
+            if pollers.hasCold, now.since(lastLook) > lookAround { look(now: now) }
             if done == 0 { relaxProcessor() }
         }
         // What was posted before the stop still runs: nobody is left waiting for it.

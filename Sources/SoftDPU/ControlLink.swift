@@ -12,12 +12,18 @@ final class ControlLink: Sendable {
         var nextID: UInt64 = 1
         var waiting: [UInt64: CheckedContinuation<Answer, Never>] = [:]
         var ports: [UInt64: any RemoteLease] = [:]
-        /// States of leases whose port is about to be registered.
-        var early: [UInt64: FunctionState] = [:]
+        /// What came for leases whose port is about to be registered.
+        var early: [UInt64: Early] = [:]
         var endReason: String?
     }
 
-    private let socket: SharedDescriptor
+    private struct Early {
+        var state: FunctionState?
+        var isOver = false
+        var successor: String?
+    }
+
+    private let wire: any ControlWire
     private let state = Mutex(State())
     private let sending = Mutex(())
     private let thread = Mutex<Thread?>(nil)
@@ -27,10 +33,10 @@ final class ControlLink: Sendable {
     private let isRenewed: Bool
 
     init(
-        _ socket: SharedDescriptor, isRenewed: Bool = false,
+        _ wire: any ControlWire, isRenewed: Bool = false,
         onEnd: @escaping @Sendable (String) -> Void
     ) throws(SystemError) {
-        self.socket = socket
+        self.wire = wire
         self.isRenewed = isRenewed
         self.onEnd = onEnd
         let reader = try Thread(name: "dpu_link") { [self] in read() }
@@ -68,10 +74,13 @@ final class ControlLink: Sendable {
 
     func register(_ port: any RemoteLease, lease: UInt64) {
         let early = state.withLock { state in
-            state.ports[lease] = port
-            return state.early.removeValue(forKey: lease)
+            let early = state.early.removeValue(forKey: lease)
+            if early?.isOver != true { state.ports[lease] = port }
+            return early
         }
-        if let early { port.take(early) }
+        guard let early else { return }
+        if let state = early.state { port.take(state) }
+        if early.isOver { port.end(successor: early.successor) }
     }
 
     func forget(lease: UInt64) {
@@ -84,16 +93,33 @@ final class ControlLink: Sendable {
         "the software DPU does not answer; start it again with `softdpu run`, and this service "
             + "attaches by itself")
 
+    private static let unproven = HardwareError(
+        ErrorNumber.accessDenied,
+        "the software DPU ended the link before it answered; do both ends have the same secret, "
+            + "softdpu's --secret-file and the service's --dpu-secret-file?")
+
     /// Ends the link.
-    func close() { UnixSocket.shutDown(socket.number) }
+    func close() { UnixSocket.shutDown(wire.number) }
+
+    /// Whether the other end has no descriptors to give.
+    var isRemote: Bool { !wire.carriesDescriptors }
 
     private func send(_ body: JSONValue, _ descriptors: [SharedDescriptor] = []) {
         let message = ControlMessage(body, descriptors: descriptors)
         sending.withLock { _ in
-            while (try? message.send(to: socket.number)) == false {
-                _ = UnixSocket.waitWritable(socket.number, milliseconds: 1000)
-            }
+            // What the link's end leaves unsaid nobody asks for: the reader hears of it too.
+            do throws(ControlLinkError) {
+                while try !wire.send(message) { waitForRoom() }
+                while wire.hasUnsent {
+                    waitForRoom()
+                    try wire.flush()
+                }
+            } catch {}
         }
+    }
+
+    private func waitForRoom() {
+        _ = UnixSocket.waitWritable(wire.number, milliseconds: 1000)
     }
 
     // --- the reader's thread ---
@@ -103,8 +129,8 @@ final class ControlLink: Sendable {
         var files: [UInt64: SharedDescriptor] = [:]
         while true {
             do throws(ControlLinkError) {
-                guard let message = try ControlMessage.receive(from: socket.number) else {
-                    _ = UnixSocket.waitReadable(socket.number, milliseconds: -1)
+                guard let message = try wire.receive() else {
+                    _ = UnixSocket.waitReadable(wire.number, milliseconds: -1)
                     continue
                 }
                 take(message, &files)
@@ -133,25 +159,42 @@ final class ControlLink: Sendable {
                 let new = ControlCoding.state(message.body, files: files)
             else { return }
             deliver(new, lease: lease)
-            for number in message.body["drop"]?.array ?? [] {
-                if let number = number.unsigned { files[number] = nil }
-            }
+            drop(message, &files)
+        case "drop": drop(message, &files)
         case "lease_over":
             if let lease = message.body.unsigned("lease") {
-                let port = state.withLock { $0.ports.removeValue(forKey: lease) }
-                port?.end(successor: message.body.text("to"))
+                end(lease: lease, successor: message.body.text("to"))
             }
         default: break
         }
     }
 
-    /// A state may overtake the registration of its port by a moment.
+    private func drop(_ message: ControlMessage, _ files: inout [UInt64: SharedDescriptor]) {
+        for number in message.body["drop"]?.array ?? [] {
+            if let number = number.unsigned { files[number] = nil }
+        }
+    }
+
+    // What is said of a lease may overtake the registration of its port by a moment.
+
     private func deliver(_ new: FunctionState, lease: UInt64) {
         let port = state.withLock { state in
-            if state.ports[lease] == nil { state.early[lease] = new }
+            if state.ports[lease] == nil { state.early[lease, default: Early()].state = new }
             return state.ports[lease]
         }
         port?.take(new)
+    }
+
+    private func end(lease: UInt64, successor: String?) {
+        let port = state.withLock { state in
+            let port = state.ports.removeValue(forKey: lease)
+            if port == nil {
+                state.early[lease, default: Early()].isOver = true
+                state.early[lease]?.successor = successor
+            }
+            return port
+        }
+        port?.end(successor: successor)
     }
 
     private static func answer(_ message: ControlMessage) -> Answer {
@@ -169,7 +212,8 @@ final class ControlLink: Sendable {
             }
             return (Array(state.waiting.values), Array(state.ports.values))
         }
-        for continuation in waiting { continuation.resume(returning: .failure(Self.gone)) }
+        let error = wire.isProven ? Self.gone : Self.unproven
+        for continuation in waiting { continuation.resume(returning: .failure(error)) }
         for port in ports { if isRenewed { port.lost() } else { port.end(successor: nil) } }
         onEnd(reason)
     }

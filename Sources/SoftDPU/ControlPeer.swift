@@ -12,12 +12,20 @@ final class ControlPeer {
     /// Messages that may wait for a service that does not read; then it counts as dead.
     private static let backlogLimit = 4096
 
+    /// Counts those that have connected.
+    let number: Int
     /// Names the service in the byte locks on its files.
     private(set) var holder: UInt64
-    private let socket: SharedDescriptor
+    private let wire: any ControlWire
     unowned let core: DPUCore
     /// Whether it is an operator's command and no service.
     private(set) var isOperator = false
+    /// Whether it is on another machine: it has no descriptor of this one.
+    var isRemote: Bool { !wire.carriesDescriptors }
+    /// Whether it has shown that it may be a service here.
+    var isProven: Bool { wire.isProven }
+    /// Whether it reaches host memory by RDMA alone.
+    private(set) var isRelayed = false
     /// What it calls itself, the same in all its lives; nil when it has no name.
     private(set) var service: String?
     /// Names it among the users of memory files.
@@ -30,19 +38,23 @@ final class ControlPeer {
     /// By lease, the latest state that waits until the service has read what went before: however
     /// often a host changes its mind, it cannot make messages faster than they are read.
     private var due: [UInt64: StateWriter] = [:]
+    private typealias KnownFiles = [ObjectIdentifier: (number: UInt64, file: SharedDescriptor)]
     /// Descriptors that the service already has, by lease.
-    private var known: [UInt64: [ObjectIdentifier: (number: UInt64, file: SharedDescriptor)]] = [:]
+    private var known: [UInt64: KnownFiles] = [:]
     private var nextFile: UInt64 = 1
 
-    init(_ socket: SharedDescriptor, holder: UInt64, core: DPUCore) throws(SystemError) {
-        self.socket = socket
+    init(
+        _ wire: any ControlWire, number: Int, holder: UInt64, core: DPUCore
+    ) throws(SystemError) {
+        self.wire = wire
+        self.number = number
         self.holder = holder
         self.core = core
-        token = try core.context.add(socket.number, .readable) { [unowned self] in ready() }
+        token = try core.context.add(wire.number, .readable) { [unowned self] in ready() }
     }
 
     func close() {
-        core.context.remove(socket.number, token: token)
+        core.context.remove(wire.number, token: token)
         backlog = []
         due = [:]
         releaseQueuePairs()
@@ -69,7 +81,7 @@ final class ControlPeer {
     private func ready() {
         flush()
         do throws(ControlLinkError) {
-            while let message = try ControlMessage.receive(from: socket.number) {
+            while let message = try wire.receive() {
                 handle(message)
             }
         } catch {
@@ -128,7 +140,7 @@ final class ControlPeer {
         case "settled":
             core.settled(holder)
             return ([:], [])
-        case "list": return (list(from: body.int("from") ?? 0), [])
+        case "list": return (list(from: body.int("from") ?? 0, ofPF: body.int("pf")), [])
         case "open": return try open(body)
         case "close", "listener", "hand_over", "withdraw", "stand_down", "obstacle":
             return (try lease(call, body), [])
@@ -158,6 +170,11 @@ final class ControlPeer {
                 "control protocol \(version) is not \(ControlMessage.version), which this software "
                     + "DPU speaks; upgrade the older of the two")
         }
+        try checkRemote(body)
+        if body.text("data_path") == "rdma" {
+            _ = try core.requireRelay()
+            isRelayed = true
+        }
         // A service that was here before is the same holder as then.
         if let before = body.unsigned("holder") {
             core.replacePeer(of: before)
@@ -169,6 +186,12 @@ final class ControlPeer {
     }
 
     private var greeting: JSONObject {
+        var members = ownGreeting
+        for (name, value) in core.relayMembers(of: self).members { members.append(name, value) }
+        return members
+    }
+
+    private var ownGreeting: JSONObject {
         [
             "version": JSONValue(ControlMessage.version), "holder": JSONValue(holder),
             "dpu": JSONValue(core.identity),
@@ -178,11 +201,15 @@ final class ControlPeer {
         ]
     }
 
-    private func list(from start: Int) -> JSONObject {
-        let page = core.card.functions.dropFirst(start).prefix(128)
+    /// - Parameter pf: index of the PF whose functions are wanted; nil: all are.
+    private func list(from start: Int, ofPF pf: Int?) -> JSONObject {
+        let wanted = core.card.functions.filter {
+            pf == nil || $0.identity.pfIndex == pf
+        }
+        let page = wanted.dropFirst(start).prefix(128)
         return [
             "functions": .array(page.map { ControlCoding.encode(core.listing(of: $0)) }),
-            "total": JSONValue(core.card.functions.count),
+            "total": JSONValue(wanted.count),
         ]
     }
 
@@ -192,11 +219,17 @@ final class ControlPeer {
         guard let vuid = body.text("vuid"), let offer = ControlCoding.offer(body) else {
             throw HardwareError(ErrorNumber.invalid, "open needs a vuid and an offer")
         }
-        let granted = try core.open(vuid, offer, for: self)
+        if isRemote { try checkRemote(offer, of: vuid) }
+        let granted = try core.open(
+            vuid, offer, for: self, again: body.unsigned("lease"))
         var result = granted.details
         result.append("lease", JSONValue(granted.lease))
         result.append("function", ControlCoding.encode(try core.listing(vuid)))
         result.append("predecessors", .array(granted.predecessors.map { JSONValue($0) }))
+        if isRemote {
+            result.append("function_memory", try Self.stand(for: granted.files, offer))
+            return (result, [])
+        }
         return (result, granted.files)
     }
 
@@ -237,16 +270,22 @@ final class ControlPeer {
             }
         }
         let stale = files.filter { !used.contains($0.key) }
-        message.append("drop", .array(stale.values.map { JSONValue($0.number) }))
+        message.append("drop", Self.numbers(of: stale))
         for key in stale.keys { files[key] = nil }
         known[lease] = files
         backlog.append(ControlMessage(.object(message)))
     }
 
-    /// Forgets what it was told of a lease that it does not have any more.
+    /// Forgets what it was told of a lease that it does not have any more, and takes back what it
+    /// was given for it.
     func forget(lease: UInt64) {
-        known[lease] = nil
         due[lease] = nil
+        guard let files = known.removeValue(forKey: lease), !files.isEmpty else { return }
+        send(ControlMessage(["event": "drop", "drop": Self.numbers(of: files)]))
+    }
+
+    private static func numbers(of files: KnownFiles) -> JSONValue {
+        .array(files.values.map { JSONValue($0.number) })
     }
 
     func send(_ message: ControlMessage) {
@@ -258,7 +297,8 @@ final class ControlPeer {
         while true {
             var sent = 0
             do throws(ControlLinkError) {
-                while sent < backlog.count, try backlog[sent].send(to: socket.number) { sent += 1 }
+                try wire.flush()
+                while sent < backlog.count, try wire.send(backlog[sent]) { sent += 1 }
             } catch {
                 // The read side will see the end of the link too; leases end there, once.
                 backlog = []
@@ -271,6 +311,7 @@ final class ControlPeer {
         }
         if backlog.count > Self.backlogLimit { return end("does not read its messages") }
         core.context.change(
-            socket.number, backlog.isEmpty ? .readable : .readableAndWritable, token: token)
+            wire.number, backlog.isEmpty && !wire.hasUnsent ? .readable : .readableAndWritable,
+            token: token)
     }
 }

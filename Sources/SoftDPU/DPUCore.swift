@@ -23,6 +23,10 @@ final class DPUCore {
     /// Functions that have had a controller, by VUID.
     var emulated: [String: EmulatedFunction] = [:]
     private var peers: [ObjectIdentifier: ControlPeer] = [:]
+    private var peerCount = 0
+    /// Where services of other machines connect.
+    var remoteListener: (socket: SharedDescriptor, token: UInt64)?
+    private var strangerThrottle = LogThrottle()
     var memoryFiles: [String: MemoryKeep] = [:]
     /// By number, unique over all functions: messages name leases by it alone.
     private var leases: [UInt64: EmulatedFunction] = [:]
@@ -42,6 +46,8 @@ final class DPUCore {
     /// Records that could not be read, and why.
     var refusedRecords: [String: JSONValue] = [:]
     var refusals: [String: String] = [:]
+    /// The host's side of the RDMA data path; nil before a service has asked for it.
+    var relay: Relay?
     /// By holder.
     var lifelines: [UInt64: Lifeline] = [:]
 
@@ -71,6 +77,9 @@ final class DPUCore {
             context.remove(listener.number, token: listenerToken)
             try? FileSystem.remove(inventory.controlSocketPath)
         }
+        if let remoteListener {
+            context.remove(remoteListener.socket.number, token: remoteListener.token)
+        }
     }
 
     // --- services ---
@@ -86,11 +95,14 @@ final class DPUCore {
         } catch { log.error("event=control_listen_failed error=\"\(error)\"") }
     }
 
-    func accept(_ socket: SharedDescriptor) {
+    func accept(_ socket: SharedDescriptor) { accept(PacketWire(socket)) }
+
+    func accept(_ wire: any ControlWire) {
         // Unique over restarts of this DPU too: it names byte locks that a dead holder may keep.
         let holder = UInt64.random(in: 1..<(1 << 60))
         do {
-            let peer = try ControlPeer(socket, holder: holder, core: self)
+            peerCount += 1
+            let peer = try ControlPeer(wire, number: peerCount, holder: holder, core: self)
             peers[ObjectIdentifier(peer)] = peer
         } catch { log.error("event=service_refused error=\"\(error)\"") }
     }
@@ -102,13 +114,23 @@ final class DPUCore {
         }
     }
 
+    /// Whoever has not shown who it is, the first that came first.
+    var strangers: [ControlPeer] {
+        peers.values.filter { !$0.isProven }.sorted { $0.number < $1.number }
+    }
+
+    func peer(holder: UInt64) -> ControlPeer? { peers.values.first { $0.holder == holder } }
+
     /// The link to a service is over: its leases end where they stand.
     func forget(_ peer: ControlPeer, reason: String) {
         guard peers.removeValue(forKey: ObjectIdentifier(peer)) != nil else { return }
         peer.close()
+        relay?.forget(holder: peer.holder)
         unwatch(peer.holder)
         commit()
-        log.notice("event=service_gone holder=\(peer.holder) reason=\"\(reason)\"")
+        if peer.isProven || strangerThrottle.permits() {
+            log.notice("event=service_gone holder=\(peer.holder) reason=\"\(reason)\"")
+        }
         if peer.service == nil {
             for name in memoryFiles.keys { memoryFiles[name]?.users.remove(peer.claimant) }
         }
@@ -164,8 +186,10 @@ final class DPUCore {
 
     /// Gives the serving lease of a function to `peer`: vectors, lease and socket, or nothing of
     /// them.
+    /// - Parameter former: the lease that `peer` had over an earlier link. It goes on, when nobody
+    ///   has had another since: what the service has written of it still holds.
     func open(
-        _ vuid: String, _ offer: FunctionOffer, for peer: ControlPeer
+        _ vuid: String, _ offer: FunctionOffer, for peer: ControlPeer, again former: UInt64? = nil
     ) throws(HardwareError) -> EmulatedFunction.Grant {
         let identity = try identity(vuid)
         try checkRestored(vuid)
@@ -189,7 +213,8 @@ final class DPUCore {
                     try card.setVectors(vuid, count: vectors)
                 }
             }
-            grant = try function.open(offer, for: peer, number: leaseCount + 1)
+            let number = former == function.lastLease ? former : nil
+            grant = try function.open(offer, for: peer, number: number ?? leaseCount + 1)
         } catch {
             if isFirst { peer.releaseQueuePairs() }
             // To as many as it had before, also none.
@@ -260,6 +285,7 @@ final class DPUCore {
     /// A function's lease has ended, in whichever way.
     func leaseEnded(_ lease: UInt64, of function: EmulatedFunction) {
         leases[lease] = nil
+        relay?.leaseEnded(lease)
         note { $0.setController(nil, of: function.vuid) }
     }
 

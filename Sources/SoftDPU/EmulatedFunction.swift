@@ -163,8 +163,8 @@ final class EmulatedFunction {
         isOffered = false
         core.leaseEnded(ended.number, of: self)
         core.log.notice("event=lease_ended function=\(vuid)")
-        settleWaiters()
         face?.leaseEnded()
+        settleWaiters()
         commit()
         CrashPoint.leaseEnded.reached()
     }
@@ -207,8 +207,9 @@ final class EmulatedFunction {
         self.lease?.acknowledged = body.unsigned("generation") ?? 0
         // The first one of a lease says that predecessors have been waited for.
         predecessors = []
-        settleWaiters()
+        // Keys end before anybody hears that access has ended.
         face?.acknowledged(body)
+        settleWaiters()
         commit()
     }
 

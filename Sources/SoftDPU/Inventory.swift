@@ -24,6 +24,8 @@ public struct Inventory: Sendable {
     /// Mode of the host sockets, and their owner when it is not this process's.
     public var hostSocketMode: UInt32 = 0o600
     public var hostSocketOwner: (user: UInt32, group: UInt32)?
+    /// RDMA device by which services reach host memory; nil: they map it.
+    public var rdmaDevice: String?
     /// Whether the DPU lives inside the service that uses it.
     public var isEmbedded = false
 

@@ -16,6 +16,8 @@ final class LinkRenewal: Sendable {
         /// Nil while there is none that can be used.
         var link: ControlLink?
         var holder: UInt64?
+        /// Of the RDMA data path, as the latest greeting gave it.
+        var relay: RelayPlace?
         /// In the order in which they were opened: a PF before its VFs.
         var ports: [any RemotePort] = []
         /// Of the latest link, and whether that one has ended.
@@ -26,22 +28,22 @@ final class LinkRenewal: Sendable {
     }
 
     private let state = Mutex(State())
-    private let path: String?
+    private let place: DPUPlace?
     private let hello: JSONObject
     private let lifeline: SharedDescriptor
     private let onEnd: @Sendable (String) -> Void
     private let log: Logger?
 
     /// - Parameters:
-    ///   - path: control socket of the DPU; nil for a link that is not renewed.
+    ///   - place: where the DPU answers; nil for a link that is not renewed.
     ///   - lifeline: stays open for as long as the service lives; its other end is given away.
     init(
-        _ hello: JSONObject, lifeline: SharedDescriptor, path: String?, log: Logger?,
+        _ hello: JSONObject, lifeline: SharedDescriptor, place: DPUPlace?, log: Logger?,
         onEnd: @escaping @Sendable (String) -> Void
     ) {
         self.hello = hello
         self.lifeline = lifeline
-        self.path = path
+        self.place = place
         self.log = log
         self.onEnd = onEnd
     }
@@ -54,16 +56,16 @@ final class LinkRenewal: Sendable {
         }
     }
 
-    /// Greets the DPU over `socket`, as the holder that it was before.
+    /// Greets the DPU over `connection`, as the holder that it was before.
     /// - Returns: what the DPU says of itself.
-    func start(over socket: SharedDescriptor) async throws(HardwareError) -> JSONValue {
-        let (link, result) = try await greet(over: socket)
+    func start(over connection: ControlConnection) async throws(HardwareError) -> JSONValue {
+        let (link, result) = try await greet(over: connection)
         state.withLock { $0.link = link }
         return result
     }
 
     private func greet(
-        over socket: SharedDescriptor
+        over connection: ControlConnection
     ) async throws(HardwareError) -> (ControlLink, JSONValue) {
         let (number, holder) = state.withLock { state in
             state.number += 1
@@ -72,17 +74,23 @@ final class LinkRenewal: Sendable {
         }
         let link: ControlLink
         do {
-            link = try ControlLink(socket, isRenewed: path != nil) { [weak self] reason in
+            link = try ControlLink(connection.wire, isRenewed: place != nil) { [weak self] reason in
                 self?.ended(number, reason)
             }
         } catch { throw HardwareError(error.code, "control link: \(error)") }
         var hello = hello
         if let holder { hello.append("holder", JSONValue(holder)) }
-        let answer = try await link.call("hello", hello, descriptors: [lifeline])
+        let answer = try await link.call(
+            "hello", hello, descriptors: link.isRemote ? [] : [lifeline])
         let result = answer.body["result"] ?? .null
-        state.withLock { $0.holder = result.unsigned("holder") }
+        state.withLock { state in
+            state.holder = result.unsigned("holder")
+            state.relay = RelayPlace(greeting: result)
+        }
         return (link, result)
     }
+
+    var relay: RelayPlace? { state.withLock { $0.relay } }
 
     func add(_ port: any RemotePort) {
         state.withLock { state in
@@ -101,13 +109,13 @@ final class LinkRenewal: Sendable {
             if number != state.number || state.isClosed { return false }
             state.hasEnded = true
             state.link = nil
-            if path == nil { return true }
+            if place == nil { return true }
             defer { state.isRenewing = true }
             return !state.isRenewing
         }
         if !isNews { return }
         onEnd(reason)
-        if path == nil { return }
+        if place == nil { return }
         let reference = Reference(renewal: self)
         Task { await Self.renew(reference) }
     }
@@ -134,9 +142,9 @@ final class LinkRenewal: Sendable {
     private func attempt() async -> Bool {
         var made: ControlLink?
         do throws(HardwareError) {
-            guard let path else { return true }
+            guard let place else { return true }
             let start = Clock.monotonicNanoseconds()
-            let (link, _) = try await greet(over: try RemoteManager.connect(to: path))
+            let (link, _) = try await greet(over: try await place.connect())
             made = link
             let ports = state.withLock { $0.ports.filter { !$0.attachment.isEnded } }
             var refused: [any RemotePort] = []
@@ -201,11 +209,12 @@ final class LinkRenewal: Sendable {
         do throws(HardwareError) {
             var body = port.attachment.offer
             body.append("vuid", .string(port.identity.vuid))
+            body.append("lease", JSONValue(port.lease))
             let answer = try await link.call("open", body)
             guard let holder = state.withLock({ $0.holder }),
                 let facts = LeaseFacts(answer, holder: holder)
             else { throw HardwareError(ErrorNumber.invalid, "the software DPU gave no lease") }
-            guard facts.functionMemory.isSameFile(as: port.functionMemory) else {
+            guard facts.memoryName == port.facts.memoryName else {
                 _ = try await link.call("close", ["lease": JSONValue(facts.lease)])
                 throw HardwareError(
                     ErrorNumber.invalid,
@@ -226,20 +235,45 @@ extension LeaseFacts {
     /// What an answer to "open" gives; nil when it gives no lease.
     init?(_ answer: ControlMessage, holder: UInt64) {
         let result = answer.body["result"] ?? .null
-        guard let lease = result.unsigned("lease"), let memory = answer.descriptors.first,
+        guard let lease = result.unsigned("lease"), let (memory, name) = Self.memory(answer),
             let listing = result["function"].flatMap(ControlCoding.listing)
         else { return nil }
         self.init(
             identity: listing.identity, lease: lease, holder: holder,
             predecessors: (result["predecessors"]?.array ?? []).compactMap(\.unsigned),
-            functionMemory: memory, hostSocketPath: listing.hostSocketPath ?? "",
+            functionMemory: memory, memoryName: name, hostSocketPath: listing.hostSocketPath ?? "",
             isStandby: result.flag("standby"))
+    }
+
+    /// The function's memory; for who cannot have it, a file of the same shape, in which nothing
+    /// is kept.
+    private static func memory(_ answer: ControlMessage) -> (SharedDescriptor, name: String)? {
+        if let file = answer.descriptors.first {
+            return (try? file.fileName()).map { (file, $0) }
+        }
+        guard let shape = answer.body["result"]?["function_memory"], let name = shape.text("name")
+        else { return nil }
+        if let bytes = shape.unsigned("bytes") {
+            guard (1...NVMeStandIn.byteLimit).contains(bytes),
+                let file = try? MemoryFile.create(name: "nvme", byteCount: bytes)
+            else { return nil }
+            return (SharedDescriptor(file), name)
+        }
+        guard let queues = shape.int("queues"), (1...65535).contains(queues),
+            let size = shape.int("size"), (1...32768).contains(size),
+            let file = try? FunctionMemory.create(queueCount: queues, queueSize: size)
+        else { return nil }
+        return (file, name)
     }
 }
 
-extension SharedDescriptor {
-    fileprivate func isSameFile(as other: SharedDescriptor) -> Bool {
-        guard let mine = try? identity(), let its = try? other.identity() else { return false }
-        return mine == its
+extension RelayPlace {
+    /// Nil for a greeting that names none.
+    fileprivate init?(greeting: JSONValue) {
+        guard let address = greeting.text("relay_address"),
+            let port = greeting.unsigned("relay_port").flatMap(UInt16.init(exactly:)),
+            let holder = greeting.unsigned("holder")
+        else { return nil }
+        self.init(address: address, port: port, holder: holder)
     }
 }

@@ -33,6 +33,8 @@ final class NVMeFace: HostFace, HostConversation {
     /// Epoch that CSTS speaks of: a reset that is pending leaves the older one's there.
     var statusEpoch: UInt64 = 0
     var memoryGeneration: UInt64 = 0
+    /// By vector, the eventfds that the relay raises.
+    var calls: [SharedDescriptor?] = []
 
     /// The page that doorbells are stored in, by the host or for it.
     struct Doorbells {
@@ -151,6 +153,7 @@ final class NVMeFace: HostFace, HostConversation {
     func leaseEnded() { settleAbsent() }
 
     private func settleAbsent() {
+        settleKeys(.max)
         if !registers.isEnabled {
             becameDisabled()
         } else if registers.wantsShutdown {
@@ -284,7 +287,7 @@ final class NVMeFace: HostFace, HostConversation {
 
     func send(to peer: ControlPeer, lease: UInt64) {
         let host = session?.state
-        let state = NVMeFunctionState(
+        var state = NVMeFunctionState(
             generation: generation, epoch: epoch, memoryGeneration: memoryGeneration,
             memory: host?.isBusMaster ?? false ? host?.memory ?? [] : [],
             configuration: registers.configuration,
@@ -293,11 +296,20 @@ final class NVMeFace: HostFace, HostConversation {
             adminCompletionQueue: registers.adminCompletionQueue,
             status: statusEpoch == epoch ? registers.status : 0,
             vectors: host?.vectors ?? [])
+        if peer.isRelayed {
+            // Who stands by has nothing to reach.
+            let serves = function.lease?.number == lease
+            state.remote =
+                serves ? grants(state) : RemoteGrants(refusal: "the lease stands by")
+            if serves { followCalls(state.vectors) }
+        }
         peer.send(lease: lease) { number in ControlCoding.encode(state, number: number) }
     }
 
     func acknowledged(_ body: JSONValue) {
         let reached = body.unsigned("generation") ?? 0
+        // Before the host reads that access has ended.
+        settleKeys(reached)
         if reached == generation {
             statusEpoch = epoch
             if registers.isEnabled {

@@ -9,7 +9,7 @@ extension ControlCoding {
             "configuration": JSONValue(hex: offer.configuration),
             "queue_count": JSONValue(offer.queueCount), "queue_size": JSONValue(offer.queueSize),
             "vectors": offer.vectorCount.map { JSONValue($0) } ?? .null,
-            "standby": .bool(offer.standsBy),
+            "standby": .bool(offer.standsBy), "logs_pages": .bool(offer.logsPages),
         ]
     }
 
@@ -52,6 +52,8 @@ extension ControlCoding {
             queueCount: count, queueSize: size)
         offer.vectorCount = value.int("vectors")
         offer.standsBy = value.flag("standby")
+        // A service that does not say so does.
+        offer.logsPages = value["logs_pages"]?.bool ?? true
         return offer
     }
 }

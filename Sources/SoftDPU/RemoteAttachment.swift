@@ -14,6 +14,8 @@ final class RemoteAttachment: Sendable {
         /// Whether the offer has changed since it was last sent.
         var isOfferNew = false
         var isEnded = false
+        /// How often its link has ended.
+        var lossCount = 0
     }
 
     private let state: Mutex<State>
@@ -38,7 +40,11 @@ final class RemoteAttachment: Sendable {
         }
     }
 
-    func lost() { feed.yield(.lost) }
+    func lost() {
+        state.withLock { $0.lossCount += 1 }
+        feed.yield(.lost)
+    }
+    var lossCount: Int { state.withLock { $0.lossCount } }
 
     /// The lease goes on over another link.
     /// - Returns: whether the controller has changed its offer meanwhile.
@@ -54,13 +60,19 @@ final class RemoteAttachment: Sendable {
     }
 
     func refused(_ reason: String) {
-        state.withLock { $0.isEnded = true }
+        state.withLock { state in
+            state.isEnded = true
+            state.lossCount += 1
+        }
         feed.yield(.refused(reason))
         feed.finish()
     }
 
     func end() {
-        state.withLock { $0.isEnded = true }
+        state.withLock { state in
+            state.isEnded = true
+            state.lossCount += 1
+        }
         feed.finish()
     }
 }

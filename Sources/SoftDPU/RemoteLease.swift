@@ -20,6 +20,8 @@ struct LeaseFacts: Sendable {
     let holder: UInt64
     let predecessors: [UInt64]
     let functionMemory: SharedDescriptor
+    /// Tells it from other files of the DPU's machine.
+    let memoryName: String
     let hostSocketPath: String
     let isStandby: Bool
     let succession = Succession()

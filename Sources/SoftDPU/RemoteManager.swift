@@ -13,21 +13,24 @@ public final class RemoteManager: EmulationManager {
     let process: Int
     private let renewal: LinkRenewal
     private let holder: UInt64
+    /// Whether the DPU is on another machine.
+    private let isRemote: Bool
     /// The other end of the DPU's lifeline: it closes with this service.
     private let life: SharedDescriptor
 
-    /// Greets the DPU at the other end of `socket`.
+    /// Greets the DPU at the other end of `connection`.
     /// - Parameters:
     ///   - isOperator: a command of the operator, which a power cycle does not cut off.
     ///   - service: a name that it has in all its lives; memory files wait for it.
+    ///   - dataPath: how it reaches host memory; ENODEV when the DPU has no RDMA device for it.
     ///   - queuePairs: what it takes at its first lease, and keeps.
-    ///   - path: where to connect again when the link has ended, for ever; without it the leases
+    ///   - place: where to connect again when the link has ended, for ever; without it the leases
     ///     end with the link.
     ///   - onEnd: called whenever a link is over, with the reason.
     public init(
-        _ socket: SharedDescriptor, isOperator: Bool = false, service: String? = nil,
+        _ connection: ControlConnection, isOperator: Bool = false, service: String? = nil,
         queuePairs: QueuePairNeed? = nil,
-        reconnectingTo path: String? = nil,
+        dataPath: DataPath = .mapped, reconnectingTo place: DPUPlace? = nil,
         log: Logger? = nil, onEnd: @escaping @Sendable (String) -> Void
     ) async throws(HardwareError) {
         let lifeline: SharedDescriptor
@@ -42,9 +45,11 @@ public final class RemoteManager: EmulationManager {
             hello.append("rdma_device", .string(queuePairs.device))
             hello.append("queue_pairs", JSONValue(queuePairs.count))
         }
+        if dataPath == .rdma { hello.append("data_path", .string(dataPath.rawValue)) }
         renewal = LinkRenewal(
-            hello, lifeline: lifeline, path: path, log: log, onEnd: onEnd)
-        let result = try await renewal.start(over: socket)
+            hello, lifeline: lifeline, place: place, log: log, onEnd: onEnd)
+        isRemote = !connection.wire.carriesDescriptors
+        let result = try await renewal.start(over: connection)
         name = result.text("manager") ?? "mlx5_0"
         isVolatile = result.flag("volatile")
         instance = result.unsigned("instance") ?? 0
@@ -53,7 +58,18 @@ public final class RemoteManager: EmulationManager {
         holder = result.unsigned("holder") ?? 0
     }
 
+    /// The same over a packet socket, without a place to connect to again.
+    public convenience init(
+        _ socket: SharedDescriptor, isOperator: Bool = false, service: String? = nil,
+        onEnd: @escaping @Sendable (String) -> Void
+    ) async throws(HardwareError) {
+        try await self.init(
+            ControlConnection(socket), isOperator: isOperator, service: service, onEnd: onEnd)
+    }
+
     deinit { renewal.close() }
+
+    public var relay: RelayPlace? { renewal.relay }
 
     private var link: ControlLink {
         get throws(HardwareError) { try renewal.link }
@@ -72,9 +88,23 @@ public final class RemoteManager: EmulationManager {
     }
 
     public func functions() async throws(HardwareError) -> [FunctionListing] {
+        try await functions(among: [:])
+    }
+
+    /// A card may have hundreds of functions: only these are sent.
+    public func functions(ofPF index: Int) async throws(HardwareError) -> [FunctionListing] {
+        try await functions(among: ["pf": JSONValue(index)])
+            .filter { $0.identity.pfIndex == index }
+    }
+
+    private func functions(
+        among wanted: JSONObject
+    ) async throws(HardwareError) -> [FunctionListing] {
         var listings: [FunctionListing] = []
         while true {
-            let answer = try await link.call("list", ["from": JSONValue(listings.count)])
+            var body = wanted
+            body.append("from", JSONValue(listings.count))
+            let answer = try await link.call("list", body)
             let result = answer.body["result"] ?? .null
             let page = (result["functions"]?.array ?? []).compactMap(ControlCoding.listing)
             listings += page
@@ -96,7 +126,10 @@ public final class RemoteManager: EmulationManager {
         vuid: String, offer: NVMeOffer
     ) async throws(HardwareError) -> any NVMeFunctionPort {
         let (attachment, answer) = try await lease(vuid, ControlCoding.encode(offer))
-        let files = answer.descriptors
+        let files =
+            attachment.link.isRemote
+            ? [attachment.facts.functionMemory] + (try NVMeStandIn.files(offer))
+            : answer.descriptors
         guard files.count == 2 + 1 + offer.queueCount,
             let mode = answer.body["result"]?.text("doorbells").flatMap(
                 DoorbellMode.init(rawValue:))
@@ -185,6 +218,7 @@ public final class RemoteManager: EmulationManager {
     public func memoryFile(
         _ name: String, byteCount: UInt64
     ) async throws(HardwareError) -> SharedDescriptor {
+        if isRemote { return try Self.ownMemory(name, byteCount) }
         let answer = try await link.call(
             "memory_file", ["name": .string(name), "bytes": JSONValue(byteCount)])
         guard let file = answer.descriptors.first else {
@@ -193,7 +227,17 @@ public final class RemoteManager: EmulationManager {
         return file
     }
 
+    /// Memory of this machine, which ends with this process: the hardware's is out of reach.
+    private static func ownMemory(
+        _ name: String, _ byteCount: UInt64
+    ) throws(HardwareError) -> SharedDescriptor {
+        do {
+            return SharedDescriptor(try MemoryFile.create(name: name, byteCount: byteCount))
+        } catch { throw HardwareError(error.code, "memory \(name): \(error)") }
+    }
+
     public func deleteMemoryFile(_ name: String) async throws(HardwareError) {
+        if isRemote { return }
         _ = try await link.call("memory_file_delete", ["name": .string(name)])
     }
 }

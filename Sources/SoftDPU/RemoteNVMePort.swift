@@ -22,8 +22,13 @@ final class RemoteNVMePort: RemotePort, NVMeFunctionPort {
         (states, feed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
+    var isFar: Bool { link.isRemote }
+    var lossCount: Int { attachment.lossCount }
+
     func take(_ state: FunctionState) {
-        if case .nvme(let state) = state { feed.yield(state) }
+        guard case .nvme(var state) = state else { return }
+        state.lossCount = lossCount
+        feed.yield(state)
     }
     func end(successor: String?) {
         if let successor { facts.succession.successor = successor }
@@ -42,5 +47,26 @@ final class RemoteNVMePort: RemotePort, NVMeFunctionPort {
 
     func fail(reason: String) {
         link.notify("fail", ["lease": JSONValue(lease), "reason": .string(reason)])
+    }
+}
+
+/// What stands for the files of an NVMe function that is another machine's.
+enum NVMeStandIn {
+    /// Of function memory: more than 65535 queues have.
+    static let byteLimit: UInt64 = 1 << 33
+
+    /// For the doorbells, and one for each kick.
+    static func files(_ offer: NVMeOffer) throws(HardwareError) -> [SharedDescriptor] {
+        do throws(SystemError) {
+            var files = [
+                SharedDescriptor(
+                    try MemoryFile.create(
+                        name: "doorbells", byteCount: UInt64(DoorbellPage.fileByteCount)))
+            ]
+            for _ in 0...offer.queueCount {
+                files.append(SharedDescriptor(try EventDescriptor.create()))
+            }
+            return files
+        } catch { throw HardwareError(error.code, "a function of another machine: \(error)") }
     }
 }

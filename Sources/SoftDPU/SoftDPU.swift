@@ -72,6 +72,20 @@ public final class SoftDPU: Sendable {
         } catch { throw HardwareError(error.code, "control socket \(path): \(error)") }
     }
 
+    /// Lets services of other machines connect, by TCP at `address` (numeric) and `port`, when they
+    /// know `secret`. What is said there is authenticated and not encrypted.
+    /// - Returns: the port, also when `port` is 0 and a free one is taken.
+    public func listen(
+        at address: String, port: UInt16, _ secret: SharedSecret
+    ) throws(HardwareError) -> UInt16 {
+        do {
+            let listener = SharedDescriptor(try TCPSocket.listen(at: address, port: port))
+            let port = try TCPSocket.port(of: listener.number)
+            loop.post { [core] _ in core.value?.listen(on: listener, secret) }
+            return port
+        } catch { throw HardwareError(error.code, "control link at \(error)") }
+    }
+
     deinit { stop() }
 
     /// Lets go of everything without a word, as a crash does. What a keeper has stays there.

@@ -14,6 +14,26 @@ extension ControlCoding {
     static func encode(
         _ state: VirtioFunctionState, number: (SharedDescriptor) -> UInt64
     ) -> JSONObject {
+        var state = state
+        if let remote = state.remote {
+            // Nothing that could be mapped or signalled past the keys.
+            state.memory = []
+            state.inflight = nil
+            state.dirtyLog = nil
+            for index in state.queues.indices {
+                state.queues[index].kick = nil
+                state.queues[index].call = nil
+            }
+            var members = encodeLocal(state, number: number)
+            members.append("remote", encode(remote))
+            return members
+        }
+        return encodeLocal(state, number: number)
+    }
+
+    private static func encodeLocal(
+        _ state: VirtioFunctionState, number: (SharedDescriptor) -> UInt64
+    ) -> JSONObject {
         [
             "generation": JSONValue(state.generation), "epoch": JSONValue(state.epoch),
             "features": JSONValue(state.driverFeatures),
@@ -68,6 +88,19 @@ extension ControlCoding {
     static func encode(
         _ state: NVMeFunctionState, number: (SharedDescriptor) -> UInt64
     ) -> JSONObject {
+        var state = state
+        guard let remote = state.remote else { return encodeLocal(state, number: number) }
+        // As above.
+        state.memory = []
+        state.vectors = []
+        var members = encodeLocal(state, number: number)
+        members.append("remote", encode(remote))
+        return members
+    }
+
+    private static func encodeLocal(
+        _ state: NVMeFunctionState, number: (SharedDescriptor) -> UInt64
+    ) -> JSONObject {
         [
             "generation": JSONValue(state.generation), "epoch": JSONValue(state.epoch),
             "memory_generation": JSONValue(state.memoryGeneration),
@@ -103,6 +136,10 @@ extension ControlCoding {
             adminQueueAttributes: UInt32(truncatingIfNeeded: aqa), adminSubmissionQueue: asq,
             adminCompletionQueue: acq, status: UInt32(truncatingIfNeeded: csts),
             vectors: irqs.map { file in file.unsigned.flatMap { files[$0] } })
+        if let remote = value["remote"] {
+            guard let grants = remoteGrants(remote) else { return nil }
+            state.remote = grants
+        }
         state.standing = standing(value)
         return state
     }
@@ -137,6 +174,10 @@ extension ControlCoding {
         state.dirtyLog = dirtyLogGrant(log, files: files)
         // Serving without the log would lose pages.
         if !log.isNull && state.dirtyLog == nil { return nil }
+        if let remote = value["remote"] {
+            guard let grants = remoteGrants(remote) else { return nil }
+            state.remote = grants
+        }
         state.standing = standing(value)
         return state
     }

@@ -50,7 +50,8 @@ final class VirtioFace: HostFace, HostConversation {
     private var isPCI: Bool { pci?.isConnected ?? false }
     var generation: UInt64 { state.generation }
     var isDriverRunning: Bool { state.queues.contains(where: \.isRunning) }
-    private var state: VirtioFunctionState {
+    /// What the host has set up.
+    var state: VirtioFunctionState {
         if isPCI, let pci { return pci.state }
         return session?.state ?? lastState
     }
@@ -266,8 +267,22 @@ final class VirtioFace: HostFace, HostConversation {
     // --- the service ---
 
     func send(to peer: ControlPeer, lease: UInt64) {
-        let state = state
+        var state = state
+        if peer.isRelayed {
+            // Who stands by has nothing to reach.
+            state.remote =
+                function.lease?.number == lease
+                ? grants(state) : RemoteGrants(refusal: "the lease stands by")
+            core.relay?.follow(state, lease: lease)
+        }
         peer.send(lease: lease) { number in ControlCoding.encode(state, number: number) }
+    }
+
+    private func grants(_ state: VirtioFunctionState) -> RemoteGrants {
+        guard let relay = core.relay, let memory else {
+            return RemoteGrants(refusal: "there is no relay")
+        }
+        return relay.grants(of: function.vuid, HostReach(state), functionMemory: memory)
     }
 
     func acknowledged(_ body: JSONValue) {
@@ -286,6 +301,11 @@ final class VirtioFace: HostFace, HostConversation {
 
     /// Everything up to `generation` has been carried out: answers what waited for it.
     private func settle(_ generation: UInt64, _ bases: [Int: UInt32]) {
+        if let lease = function.lease {
+            core.relay?.settle(function.vuid, lease: lease.number, generation)
+        } else {
+            core.relay?.endKeys(of: function.vuid)
+        }
         pci?.settle(generation)
         session?.record(bases)
         guard let pending, generation >= pending.generation else { return }

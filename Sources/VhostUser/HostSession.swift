@@ -114,7 +114,7 @@ public struct HostSession {
     ) throws(VhostUserError) -> Outcome {
         switch request {
         case .getFeatures:
-            return number(driverOffer | VhostUserFeature.transport, for: message)
+            return number(driverOffer | transportOffer, for: message)
         case .setFeatures:
             return try setFeatures(try message.structure(UInt64.self), message)
         case .getProtocolFeatures:
@@ -161,10 +161,16 @@ public struct HostSession {
     /// The device's own features: bits of the transport mean something else here.
     private var driverOffer: UInt64 { offer.features & ~VhostUserFeature.transport }
 
+    /// Without a log of pages a machine cannot be migrated while it runs.
+    private var transportOffer: UInt64 {
+        offer.logsPages
+            ? VhostUserFeature.transport : VhostUserFeature.transport & ~VhostUserFeature.logAll
+    }
+
     private mutating func setFeatures(
         _ features: UInt64, _ message: VhostUserMessage
     ) throws(VhostUserError) -> Outcome {
-        let known = driverOffer | VhostUserFeature.transport
+        let known = driverOffer | transportOffer
         guard features & ~known == 0 else {
             throw VhostUserError(
                 "features 0x\(String(features & ~known, radix: 16)) were not offered")

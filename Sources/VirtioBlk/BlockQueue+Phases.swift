@@ -144,27 +144,21 @@ extension InflightLog {
 
 extension PackedInflightLog {
     /// Puts the ring where the log says, and lists what has to be done again.
-    mutating func takeOver(_ ring: inout Virtqueue) throws(QueueFault) -> Replay {
+    /// - Parameter isUsed: as of `settle`.
+    mutating func takeOver(
+        _ position: inout VirtqueuePosition, isUsed: (Standing) -> Bool
+    ) throws(QueueFault) -> Replay {
         if isFresh { return Replay() }
-        let kept = try settle { !ring.isAvailable(at: $0.usedIndex, wrap: $0.usedWrap) }
+        let kept = try settle(isUsed: isUsed)
         let heads = outstanding()
         let taken = heads.reduce(0) { $0 + descriptorCount($1) }
-        guard taken <= ring.size else { throw .inflightRegion }
-        ring.resume(kept, descriptorsTaken: taken)
+        guard taken <= size else { throw .inflightRegion }
+        position.resume(kept, descriptorsTaken: taken, size: size)
         return Replay(heads: heads)
     }
 }
 
 extension Virtqueue {
-    /// Packed: goes on where a predecessor stopped, with so many descriptors taken and not used.
-    mutating func resume(_ standing: PackedInflightLog.Standing, descriptorsTaken: Int) {
-        position.nextUsed = standing.usedIndex
-        position.usedWrap = standing.usedWrap
-        let next = Int(standing.usedIndex) + descriptorsTaken
-        position.nextAvailable = UInt16(next >= size ? next - size : next)
-        position.availableWrap = next >= size ? !standing.usedWrap : standing.usedWrap
-    }
-
     /// The used index that the driver can see; 0 for a packed ring, which has none.
     func ringUsedIndex() -> UInt16 { isPacked ? 0 : deviceArea.loadAcquire16(at: 2) }
 

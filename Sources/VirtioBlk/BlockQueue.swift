@@ -91,7 +91,11 @@ public struct BlockQueue: ~Copyable {
         if let area, setup.isPacked {
             var opened = try PackedInflightLog(
                 area: area, queueSize: setup.size, position: setup.position)
-            replay = try opened.takeOver(&ring)
+            var position = ring.position
+            replay = try opened.takeOver(&position) {
+                !ring.isAvailable(at: $0.usedIndex, wrap: $0.usedWrap)
+            }
+            ring.position = position
             packedLog = consume opened
         } else if let area {
             var opened = try InflightLog(

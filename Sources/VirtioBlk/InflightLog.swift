@@ -24,7 +24,8 @@ struct InflightLog: ~Copyable {
 
     private let area: SharedBytes
     private let size: Int
-    private var counter: UInt64 = 0
+    /// Counter of the next head.
+    private(set) var nextCounter: UInt64 = 0
     private var batch: BoundedArray<UInt16>
     private var lastBatchHead: UInt16
     /// Whether nobody has used the area before.
@@ -89,15 +90,15 @@ struct InflightLog: ~Copyable {
     mutating func adopt(_ heads: [UInt16]) {
         for head in heads {
             let seen = area.load(UInt64.self, at: offset(Int(head)) &+ Layout.counter)
-            counter = max(counter, seen &+ 1)
+            nextCounter = max(nextCounter, seen &+ 1)
         }
     }
 
     /// A chain was taken off the ring.
     mutating func began(_ head: UInt16) {
         let entry = offset(Int(head))
-        area.store(counter, at: entry &+ Layout.counter)
-        counter &+= 1
+        area.store(nextCounter, at: entry &+ Layout.counter)
+        nextCounter &+= 1
         // Pairs with `outstanding` of a successor: the counter is there when the mark is.
         area.storeRelease8(1, at: entry)
         CrashPoint.journalBegan.reached()

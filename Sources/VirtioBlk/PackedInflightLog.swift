@@ -10,7 +10,7 @@ internal import Memory
 /// `used_wrap_counter`) and what was true before it (`old_…`). A successor takes the new ones when
 /// the driver can see the step in the ring, and goes back to the old ones otherwise.
 struct PackedInflightLog: ~Copyable {
-    private enum Layout {
+    enum Layout {
         static let header = MemoryLayout<vhost_inflight_packed_queue>.size
         static let entry = MemoryLayout<vhost_inflight_packed_entry>.size
         static let version = 8
@@ -21,6 +21,10 @@ struct PackedInflightLog: ~Copyable {
         static let oldUsedIndex = 18
         static let usedWrap = 20
         static let oldUsedWrap = 21
+        /// The free list's heads, and what says how far the ring is used: a step writes each of
+        /// the two at once.
+        static let heads = 12..<16
+        static let standing = 16..<22
         // Inside an entry.
         static let next = 2
         static let last = 4
@@ -30,7 +34,7 @@ struct PackedInflightLog: ~Copyable {
     }
 
     private let area: SharedBytes
-    private let size: Int
+    let size: Int
     private var counter: UInt64 = 0
     private var freeHead: UInt16 = 0
     private var freeCount: Int
@@ -83,7 +87,8 @@ struct PackedInflightLog: ~Copyable {
         area.storeRelease16(1, at: Layout.version)
     }
 
-    private func entry(_ index: UInt16) -> Int { Layout.header &+ Layout.entry &* Int(index) }
+    /// Where an entry begins.
+    func entry(_ index: UInt16) -> Int { Layout.header &+ Layout.entry &* Int(index) }
 
     // --- while it serves ---
 
@@ -91,7 +96,7 @@ struct PackedInflightLog: ~Copyable {
     /// the ring has.
     /// - Returns: the entry that `ending` gets back.
     mutating func began(_ descriptors: borrowing RingCopy) throws(QueueFault) -> UInt16 {
-        guard descriptors.count <= freeCount else { throw .availableIndex }
+        guard hasRoom(for: descriptors.count) else { throw .availableIndex }
         freeCount &-= descriptors.count
         let head = freeHead
         var last = head
@@ -233,6 +238,13 @@ struct PackedInflightLog: ~Copyable {
         }
         return found.sorted { $0.counter < $1.counter }.map(\.head)
     }
+
+    func hasRoom(for count: Int) -> Bool { count <= freeCount }
+
+    /// The entry that follows in its chain.
+    func entry(after index: UInt16) -> UInt16 { nexts[Int(index)] }
+    /// The last entry of the chain at `head`.
+    func lastEntry(_ head: UInt16) -> UInt16 { lasts[Int(head)] }
 
     /// Ring descriptors that the chain at `head` takes.
     func descriptorCount(_ head: UInt16) -> Int { Int(counts[Int(head)]) }

@@ -1,21 +1,62 @@
 internal import CWire
 internal import Memory
 
-/// Packed virtqueues (Virtio 1.2 §2.8).
-extension Virtqueue {
-    private static let flagsOffset = 14
+/// What both data paths know of packed virtqueues (Virtio 1.2 §2.8).
+enum PackedRing {
+    /// Of the flags in a descriptor.
+    static let flagsOffset = 14
 
-    private func isAvailable(_ flags: UInt16, wrap: Bool) -> Bool {
+    /// Whether a descriptor with these flags is the device's, in the lap of that wrap counter.
+    @inline(__always)
+    static func isAvailable(_ flags: UInt16, wrap: Bool) -> Bool {
         let available = Int(flags) & VIRTIO_PACKED_AVAIL != 0
         let used = Int(flags) & VIRTIO_PACKED_USED != 0
         return available == wrap && used != wrap
     }
 
+    /// Flags of a descriptor that is used.
+    static func usedFlags(wrap: Bool) -> UInt16 {
+        wrap ? UInt16(VIRTIO_PACKED_AVAIL | VIRTIO_PACKED_USED) : 0
+    }
+}
+
+extension VirtqueuePosition {
+    /// Packed: where the ring stands once `count` descriptors more are used.
+    func afterUse(of count: UInt16, size: Int) -> VirtqueuePosition {
+        var after = self
+        let next = Int(nextUsed) &+ Int(count)
+        if next >= size { after.usedWrap.toggle() }
+        after.nextUsed = UInt16(next >= size ? next &- size : next)
+        return after
+    }
+
+    /// Packed: takes descriptors up to `next`.
+    mutating func take(upTo next: Int) {
+        if next <= Int(nextAvailable) { availableWrap.toggle() }
+        nextAvailable = UInt16(next)
+    }
+
+    /// Packed: goes on where a predecessor stopped, with so many descriptors taken and not used.
+    mutating func resume(_ standing: PackedInflightLog.Standing, descriptorsTaken: Int, size: Int) {
+        nextUsed = standing.usedIndex
+        usedWrap = standing.usedWrap
+        let next = Int(standing.usedIndex) + descriptorsTaken
+        nextAvailable = UInt16(next >= size ? next - size : next)
+        availableWrap = next >= size ? !standing.usedWrap : standing.usedWrap
+    }
+
+    /// Packed: offset and wrap counter of the next available descriptor, as an event structure has
+    /// them (§2.8.10.1).
+    var availableEvent: UInt16 { nextAvailable | (availableWrap ? 0x8000 : 0) }
+}
+
+/// Packed virtqueues in memory that is mapped.
+extension Virtqueue {
     func hasPackedWork() -> Bool {
         // Pairs with the driver's store of the head's flags after the rest of the chain (§2.8.21).
         let flags = descriptors.loadAcquire16(
-            at: 16 &* Int(position.nextAvailable) &+ Virtqueue.flagsOffset)
-        return isAvailable(flags, wrap: position.availableWrap)
+            at: 16 &* Int(position.nextAvailable) &+ PackedRing.flagsOffset)
+        return PackedRing.isAvailable(flags, wrap: position.availableWrap)
     }
 
     mutating func nextPacked(
@@ -33,8 +74,7 @@ extension Virtqueue {
             if flags & VIRTIO_DESC_NEXT == 0 { break }
         }
         try collectCopy(&chain, into: run)
-        if index <= Int(position.nextAvailable) { position.availableWrap.toggle() }
-        position.nextAvailable = UInt16(index)
+        position.take(upTo: index)
         return true
     }
 
@@ -61,17 +101,13 @@ extension Virtqueue {
 
     /// Whether the descriptor at `index` is still available under `wrap`.
     func isAvailable(at index: UInt16, wrap: Bool) -> Bool {
-        let flags = descriptors.loadAcquire16(at: 16 &* Int(index) &+ Virtqueue.flagsOffset)
-        return isAvailable(flags, wrap: wrap)
+        let flags = descriptors.loadAcquire16(at: 16 &* Int(index) &+ PackedRing.flagsOffset)
+        return PackedRing.isAvailable(flags, wrap: wrap)
     }
 
     /// Where the ring stands once another chain of `count` descriptors is used.
     func positionAfterUse(_ count: UInt16) -> VirtqueuePosition {
-        var after = position
-        let next = Int(position.nextUsed) &+ Int(count)
-        if next >= size { after.usedWrap.toggle() }
-        after.nextUsed = UInt16(next >= size ? next &- size : next)
-        return after
+        position.afterUse(of: count, size: size)
     }
 
     /// Entries of an indirect table follow one another; only their write flag counts (§2.8.7).
@@ -91,9 +127,9 @@ extension Virtqueue {
         let offset = 16 &* Int(position.nextUsed)
         descriptors.store(written, at: offset &+ 8)
         descriptors.store(id, at: offset &+ 12)
-        let flags = position.usedWrap ? VIRTIO_PACKED_AVAIL | VIRTIO_PACKED_USED : 0
         // Pairs with the driver's read of the flags before the rest (§2.8.22).
-        descriptors.storeRelease16(UInt16(flags), at: offset &+ Virtqueue.flagsOffset)
+        descriptors.storeRelease16(
+            PackedRing.usedFlags(wrap: position.usedWrap), at: offset &+ PackedRing.flagsOffset)
         position = positionAfterUse(descriptorCount)
         usedSinceDecision &+= Int(descriptorCount)
     }
@@ -117,8 +153,7 @@ extension Virtqueue {
 
     mutating func enablePackedKicks() {
         if usesEventIndex {
-            let wrap: UInt16 = position.availableWrap ? 0x8000 : 0
-            deviceArea.storeRelease16(position.nextAvailable | wrap, at: 0)
+            deviceArea.storeRelease16(position.availableEvent, at: 0)
             deviceArea.storeRelease16(UInt16(VIRTIO_EVENT_DESC), at: 2)
         } else {
             deviceArea.storeRelease16(UInt16(VIRTIO_EVENT_ENABLE), at: 2)

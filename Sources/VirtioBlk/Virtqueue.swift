@@ -67,7 +67,7 @@ public struct Virtqueue: ~Copyable {
         copy = RingCopy(capacity: setup.isPacked ? size : 1)
     }
 
-    private static func areaByteCounts(
+    static func areaByteCounts(
         _ setup: VirtqueueSetup
     ) -> (descriptor: Int, driver: Int, device: Int) {
         if setup.isPacked { return (16 * setup.size, 4, 4) }

@@ -92,6 +92,8 @@ public enum QueueFault: UInt8, Error, BitwiseCopyable, Sendable, CaseIterable {
     case inflightRegion
     /// The log of dirty pages was cut short.
     case dirtyLogGone
+    /// RDMA data path: no room in the staging memory for a further queue.
+    case stagingFull
 
     public var text: String {
         switch self {
@@ -106,6 +108,9 @@ public enum QueueFault: UInt8, Error, BitwiseCopyable, Sendable, CaseIterable {
         case .interruptBlocked: "the call eventfd is full and blocks"
         case .inflightRegion: "the in-flight region does not fit the ring"
         case .dirtyLogGone: "the dirty log was truncated by the front end"
+        case .stagingFull:
+            "the reactor's staging memory has no room for a further queue of the RDMA data path; "
+                + "serve fewer queues, or give the service more cores (-m)"
         }
     }
 }

@@ -56,6 +56,13 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "Page size that the RDMA devices see, 4096 or 65536.")
     var pageSize = 4096
 
+    @Option(
+        name: .customLong("rdma-device"),
+        help: "RDMA device over which services with --data-path rdma reach host memory.")
+    var rdmaDevice: String?
+
+    @OptionGroup var remote: RemoteOptions
+
     @Option(name: .customLong("host-socket-mode"), help: "Octal mode of the host sockets.")
     var hostSocketMode = "0600"
 
@@ -67,7 +74,10 @@ struct RunCommand: AsyncParsableCommand {
     @Flag(help: "Give up what an earlier softdpu has left with its keeper: guests are cut off.")
     var fresh = false
 
-    func validate() throws { _ = try inventory() }
+    func validate() throws {
+        _ = try inventory()
+        try remote.check(rdmaDevice: rdmaDevice)
+    }
 
     func run() async throws {
         let signals = try StopSignals()
@@ -79,6 +89,7 @@ struct RunCommand: AsyncParsableCommand {
         do throws(HardwareError) {
             let dpu = try SoftDPU(inventory, log: log)
             try dpu.listen()
+            try remote.listen(for: dpu, log)
             log.notice("event=ready control=\(dpu.inventory.controlSocketPath)")
             await signals.first()
             log.notice("event=stopping")
@@ -117,6 +128,7 @@ struct RunCommand: AsyncParsableCommand {
             throw ValidationError("--page-size \(pageSize) is neither 4096 nor 65536")
         }
         inventory.pageSize = size
+        inventory.rdmaDevice = rdmaDevice
         // A Unix socket's path has 107 bytes; `/host/<VUID>.sock` takes up to 39 of them.
         guard runDirectory.utf8.count <= 68 else {
             throw ValidationError(
