@@ -104,8 +104,9 @@ class Applying:
     def call(self, method, params=None):
         key = json.dumps([method, params], sort_keys=True)
         self.counts[key] = self.counts.get(key, 0) + 1
-        return self.client.call("softsnap_apply", {
-            "method": method, "params": params or {}, "occurrence": self.counts[key]})
+        asked = {"method": method, "occurrence": self.counts[key]}
+        # Some methods refuse even an empty object.
+        return self.client.call("softsnap_apply", {**asked, "params": params} if params else asked)
 
 
 class Skipped(Exception):

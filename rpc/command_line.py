@@ -24,6 +24,29 @@ def load_methods(families):
     return methods
 
 
+# Options before the command whose value is the next argument.
+WITH_VALUE = {"-s", "-p", "-t", "-r", "--verbose", "--init-file"}
+
+
+def add_methods(commands, methods, arguments):
+    """A command for each method; where `arguments` name one, for that alone: making all of them
+    takes longer than a call."""
+    named = command_among(arguments)
+    chosen = [method for method in methods if method["name"] == named]
+    for method in chosen or methods:
+        add_method(commands, method)
+
+
+def command_among(arguments):
+    """The first of `arguments` that is neither an option nor its value; None without one."""
+    previous = ""
+    for argument in arguments:
+        if not argument.startswith("-") and previous not in WITH_VALUE:
+            return argument
+        previous = argument
+    return None
+
+
 def add_method(commands, method):
     """A command for one method. Its function takes client and arguments and prints the result."""
     example = f"%(prog)s {method['example']['arguments']}".strip()
@@ -126,7 +149,7 @@ def show(result, kind):
         print(json.dumps(result, indent=2))
     elif kind == "json":
         print(json.dumps(result, indent=2).strip('"'))
-    elif kind == "array":
+    elif kind == "array" and result is not True:
         print(" ".join(shlex.quote(item) for item in result))
     elif kind == "snap" and result is not True:
         print(result if isinstance(result, str) else json.dumps(result, indent=2))
@@ -149,6 +172,8 @@ def make_parser(description):
     parser.add_argument("--init-file", metavar="FILE",
                         help="carry out the commands of FILE, one per line; what is there already, "
                         "exactly so, is left alone, so the same file may be given again")
+    parser.add_argument("--keep-going", action="store_true",
+                        help="with --init-file: go on after a line that fails")
     parser.add_argument("--raw", action="store_true",
                         help="carry JSON-RPC between standard input and output and the service")
     parser.add_argument("--server", action="store_true",
@@ -188,29 +213,31 @@ def run_script(parser, client, commands):
             pass
 
 
-def run_init_file(parser, path, client):
-    """Runs the lines of a file. Ends at the first that fails, naming it. Returns the exit code."""
+def run_init_file(parser, args, client):
+    """Carries out the lines of a file, each named when it fails. Returns the exit code."""
+    path = args.init_file
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         print(f"{path}: {error}")
         return 1
-    applying = Applying(client)
+    applying, code = Applying(client), 0
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
-            args = parser.parse_args(shlex.split(line))
-            args.run(applying, args)
-        except (RPCFailure, ValueError) as failure:
-            print(f"{path}:{number}: {line.strip()}\n{failure}")
-            return 1
-        except SystemExit:
-            print(f"{path}:{number}: {line.strip()}")
-            return 1
+            words = parser.parse_args(shlex.split(line))
+            words.run(applying, words)
         except Skipped:
             pass
-    return 0
+        except (RPCFailure, ValueError, SystemExit) as failure:
+            print(f"{path}:{number}: {line.strip()}")
+            if not isinstance(failure, SystemExit):
+                print(failure)
+            code = 1
+            if not args.keep_going:
+                break
+    return code
 
 
 def run_server(parser):
@@ -246,7 +273,7 @@ def main(parser, arguments):
         return carry_bytes(args.address, args.port)
     if args.init_file:
         try:
-            return run_init_file(parser, args.init_file, make_client(args))
+            return run_init_file(parser, args, make_client(args))
         except RPCFailure as failure:
             print(failure)
             return 1
@@ -275,22 +302,11 @@ def separate_script(parser, arguments):
     """Takes a last argument of several words as a script: `snap_rpc.py -s S "a b; c"`."""
     if arguments and any(mark in arguments[-1] for mark in " ;\n"):
         try:
-            with_value = {"-s", "-p", "-t", "-r", "--verbose", "--init-file"}
             before = arguments[:-1]
-            is_value = len(before) > 0 and before[-1] in with_value
-            if not is_value and not names_command(before, with_value):
+            is_value = len(before) > 0 and before[-1] in WITH_VALUE
+            if not is_value and command_among(before) is None:
                 words = split_commands(arguments[-1])
                 return before, [(shlex.join(command), command) for command in words]
         except ValueError as error:
             parser.error(str(error))
     return arguments, None
-
-
-def names_command(arguments, with_value):
-    """Whether a command stands among `arguments`, which then are all its own."""
-    previous = ""
-    for argument in arguments:
-        if not argument.startswith("-") and previous not in with_value:
-            return True
-        previous = argument
-    return False

@@ -8,10 +8,9 @@
 
 import sys
 
-from command_line import add_method, load_methods, main, make_parser
+from command_line import add_methods, load_methods, main, make_parser
 
 if __name__ == "__main__":
     parser, commands = make_parser("Calls the methods of a SNAP service.")
-    for method in load_methods(["snap", "spdk"]):
-        add_method(commands, method)
+    add_methods(commands, load_methods(["snap", "spdk"]), sys.argv[1:])
     sys.exit(main(parser, sys.argv[1:]))

@@ -11,7 +11,7 @@ import os
 import sys
 
 from client import RPCFailure
-from command_line import add_method, load_methods, main, make_parser
+from command_line import add_methods, load_methods, main, make_parser
 
 
 def save_config(client, args):
@@ -149,7 +149,6 @@ def add_configuration(commands):
 
 if __name__ == "__main__":
     parser, commands = make_parser("Calls the methods of SPDK.")
-    for method in load_methods(["spdk"]):
-        add_method(commands, method)
+    add_methods(commands, load_methods(["spdk"]), sys.argv[1:])
     add_configuration(commands)
     sys.exit(main(parser, sys.argv[1:]))

@@ -4,14 +4,12 @@ internal import Platform
 
 /// One kernel queue, shared by all file channels of its kind on one reactor.
 ///
-/// Whoever polls first takes all results and leaves each channel its own, in a list that runs
-/// through the slots.
+/// Whoever polls first takes all results and leaves each channel its own.
 final class FileQueue {
     /// Operations at once, over all channels of the reactor. Linux AIO counts them against
     /// fs.aio-max-nr (65536 on most machines).
     private static let capacity = 1024
     private static let channelCapacity = 4096
-    private static let none = UInt32.max
     /// A group of so many operations is not held back for more.
     private static let gatherCount = 16
     private static let gatherTicks = Ticks.from(nanoseconds: 10_000)
@@ -24,19 +22,13 @@ final class FileQueue {
     private var channels = SlotPool(capacity: channelCapacity)
     /// By slot.
     private var operations = FixedTable(count: capacity, repeating: Operation())
-    /// By channel: the ends of its list of results.
-    private var lists = FixedTable(count: channelCapacity, repeating: List())
+    /// By channel: slots of what has ended.
+    private var ended = SlotLists(count: channelCapacity, slotCount: capacity)
 
     private struct Operation: BitwiseCopyable {
         var channel: UInt32 = 0
         var tag: UInt32 = 0
         var result: Int64 = 0
-        var next = FileQueue.none
-    }
-
-    private struct List: BitwiseCopyable {
-        var first = FileQueue.none
-        var last = FileQueue.none
     }
 
     private init(_ kind: KernelQueue.Kind, at site: ChannelSite) throws(SystemError) {
@@ -136,14 +128,14 @@ final class FileQueue {
         let prepared = kernel.preparedCount
         if prepared == 0 { return }
         if gatheringSince == nil { gatheringSince = now }
-        let isBusy = slots.takenCount > prepared
-        if isBusy, prepared < FileQueue.gatherCount, let since = gatheringSince,
+        let underWay = slots.takenCount &- prepared
+        if underWay > 0, prepared < FileQueue.gatherCount, let since = gatheringSince,
             now.since(since) < FileQueue.gatherTicks
         {
             return
         }
         gatheringSince = nil
-        kernel.submit()
+        kernel.submit(underWay: underWay)
     }
 
     /// Whether the kernel had no room for something: `flush` again soon.
@@ -161,25 +153,15 @@ final class FileQueue {
 
     private func append(_ slot: UInt32, _ value: Int64) {
         operations[Int(slot)].result = value
-        let channel = Int(operations[Int(slot)].channel)
-        let last = lists[channel].last
-        if last == FileQueue.none {
-            lists[channel].first = slot
-        } else {
-            operations[Int(last)].next = slot
-        }
-        lists[channel].last = slot
+        ended.append(slot, to: Int(operations[Int(slot)].channel))
     }
 
-    func hasResults(_ channel: UInt32) -> Bool { lists[Int(channel)].first != FileQueue.none }
+    func hasResults(_ channel: UInt32) -> Bool { !ended.isEmpty(Int(channel)) }
 
     /// The channel's oldest result: bytes done, or a negated errno.
     func next(_ channel: UInt32) -> (tag: UInt32, result: Int64)? {
-        let slot = lists[Int(channel)].first
-        if slot == FileQueue.none { return nil }
+        guard let slot = ended.popFirst(of: Int(channel)) else { return nil }
         let operation = operations[Int(slot)]
-        lists[Int(channel)].first = operation.next
-        if operation.next == FileQueue.none { lists[Int(channel)].last = FileQueue.none }
         slots.giveBack(slot)
         return (operation.tag, operation.result)
     }

@@ -85,9 +85,9 @@ void aio_sync(struct aio_queue *queue, uint32_t slot, int descriptor) {
     prepare(queue, slot, descriptor, IOCB_CMD_FDSYNC);
 }
 
-void aio_submit(struct aio_queue *queue) {
+void aio_submit(struct aio_queue *queue, uint32_t under_way) {
     uint32_t done = 0;
-    long limit = FIRST_SUBMISSION;
+    long limit = first_submission(under_way);
     while (done < queue->prepared) {
         long left = (long)(queue->prepared - done);
         long count = left < limit ? left : limit;

@@ -29,7 +29,7 @@ void aio_close(struct aio_queue *queue);
 void aio_transfer(struct aio_queue *queue, uint32_t slot, bool is_write, int descriptor,
                   const struct iovec *parts, uint32_t count, uint64_t offset);
 void aio_sync(struct aio_queue *queue, uint32_t slot, int descriptor);
-void aio_submit(struct aio_queue *queue);
+void aio_submit(struct aio_queue *queue, uint32_t under_way);
 bool aio_reap(struct aio_queue *queue, uint32_t *slot, int64_t *result);
 
 #endif

@@ -54,11 +54,11 @@ void kernel_queue_sync(struct kernel_queue *queue, uint32_t slot, int descriptor
         uring_sync(&queue->uring, slot, descriptor);
 }
 
-void kernel_queue_submit(struct kernel_queue *queue) {
+void kernel_queue_submit(struct kernel_queue *queue, uint32_t under_way) {
     if (queue->kind == KERNEL_QUEUE_AIO)
-        aio_submit(&queue->aio);
+        aio_submit(&queue->aio, under_way);
     else
-        uring_submit(&queue->uring);
+        uring_submit(&queue->uring, under_way);
 }
 
 uint32_t kernel_queue_prepared(const struct kernel_queue *queue) {

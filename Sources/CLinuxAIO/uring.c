@@ -29,6 +29,7 @@ static int map_rings(struct uring_queue *queue, const struct io_uring_params *pa
     char *base = queue->rings;
     queue->submission_head = (uint32_t *)(base + params->sq_off.head);
     queue->submission_tail = (uint32_t *)(base + params->sq_off.tail);
+    queue->submission_flags = (uint32_t *)(base + params->sq_off.flags);
     queue->submission_mask = params->sq_entries - 1;
     queue->completion_head = (uint32_t *)(base + params->cq_off.head);
     queue->completion_tail = (uint32_t *)(base + params->cq_off.tail);
@@ -39,10 +40,28 @@ static int map_rings(struct uring_queue *queue, const struct io_uring_params *pa
     return 0;
 }
 
+// Results are finished on the thread that asks for them, not wherever the device interrupts it;
+// Linux 6.1 and later. The thread that opens the queue is its only user.
+static int set_up(struct uring_queue *queue, uint32_t capacity, struct io_uring_params *params) {
+    uint32_t deferring =
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+    *params = (struct io_uring_params){.flags = deferring};
+    queue->defers = true;
+    int descriptor = (int)syscall(SYS_io_uring_setup, capacity, params);
+    if (descriptor >= 0 || errno != EINVAL) return descriptor;
+    *params = (struct io_uring_params){0};
+    queue->defers = false;
+    return (int)syscall(SYS_io_uring_setup, capacity, params);
+}
+
+static long enter(struct uring_queue *queue, uint32_t count) {
+    return syscall(SYS_io_uring_enter, queue->descriptor, count, 0,
+                   queue->defers ? IORING_ENTER_GETEVENTS : 0, NULL, 0);
+}
+
 int uring_open(struct uring_queue *queue, uint32_t capacity, int event) {
     struct io_uring_params params;
-    memset(&params, 0, sizeof params);
-    queue->descriptor = (int)syscall(SYS_io_uring_setup, capacity, &params);
+    queue->descriptor = set_up(queue, capacity, &params);
     if (queue->descriptor < 0) return -1;
     // Both came with Linux 5.5; without them results could be lost or vectors read too late.
     uint32_t needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
@@ -105,13 +124,13 @@ uint32_t uring_prepared(const struct uring_queue *queue) {
     return queue->tail - __atomic_load_n(queue->submission_head, __ATOMIC_ACQUIRE);
 }
 
-void uring_submit(struct uring_queue *queue) {
+void uring_submit(struct uring_queue *queue, uint32_t under_way) {
     // Pairs with the kernel's read of the tail before the entries (io_get_sqring).
     __atomic_store_n(queue->submission_tail, queue->tail, __ATOMIC_RELEASE);
-    uint32_t left, limit = FIRST_SUBMISSION;
+    uint32_t left, limit = first_submission(under_way);
     while ((left = uring_prepared(queue)) > 0) {
         uint32_t count = left < limit ? left : limit;
-        long taken = syscall(SYS_io_uring_enter, queue->descriptor, count, 0, 0, NULL, 0);
+        long taken = enter(queue, count);
         if (taken < 0 && errno == EINTR) continue;
         // Out of memory or busy: what is left is offered again at the next call.
         if (taken <= 0) break;
@@ -122,7 +141,12 @@ void uring_submit(struct uring_queue *queue) {
 bool uring_reap(struct uring_queue *queue, uint32_t *slot, int64_t *result) {
     uint32_t head = *queue->completion_head;
     // Pairs with the kernel's write of the tail after the entry.
-    if (head == __atomic_load_n(queue->completion_tail, __ATOMIC_ACQUIRE)) return false;
+    if (head == __atomic_load_n(queue->completion_tail, __ATOMIC_ACQUIRE)) {
+        uint32_t flags = __atomic_load_n(queue->submission_flags, __ATOMIC_RELAXED);
+        if (!(flags & IORING_SQ_TASKRUN)) return false;
+        enter(queue, 0);
+        if (head == __atomic_load_n(queue->completion_tail, __ATOMIC_ACQUIRE)) return false;
+    }
     struct io_uring_cqe *completion = &queue->completions[head & queue->completion_mask];
     *slot = (uint32_t)completion->user_data;
     *result = completion->res;

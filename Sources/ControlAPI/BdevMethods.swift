@@ -11,6 +11,7 @@ extension MethodRegistry {
         registerMemoryBdevs(context)
         registerFileBdevs(context)
         registerVirtualBdevs(context)
+        registerSockets(context)
         registerRemotes(context, facts)
     }
 

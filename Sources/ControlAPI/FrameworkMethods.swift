@@ -75,7 +75,6 @@ extension MethodRegistry {
             ]
         }
         register("framework_get_pci_devices") { _ in [] }
-        register("sock_get_default_impl") { _ in ["impl_name": "posix"] }
         register("snap_global_param_list") { _ in
             .array(
                 await facts.settings().map { setting in

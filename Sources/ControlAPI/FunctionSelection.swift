@@ -26,6 +26,15 @@ extension StorageContext {
                 "give one of \(selectors.joined(separator: ", ")) to name the function; "
                     + "\(given.isEmpty ? "none" : given.joined(separator: ", ")) was given")
         }
+        // Two hundred controllers are made in linear time.
+        if selector == "pf_id", let index = Int(exactly: parameters.unsigned(selector)) {
+            let family = try await functions(ofPF: index)
+            let match = family.all.first {
+                $0.identity.isSelected(by: selector, parameters)
+                    && (kind == nil || $0.identity.kind == kind)
+            }
+            if let match { return SelectedFunction(listing: match, tree: family) }
+        }
         let tree = try await functions()
         let found = tree.all.filter { $0.identity.isSelected(by: selector, parameters) }
         if let match = found.first(where: { kind == nil || $0.identity.kind == kind }) {

@@ -51,6 +51,13 @@ extension FunctionIdentity {
 }
 
 extension StorageContext {
+    /// The functions of one PF, of either kind: what a call that names it needs.
+    func functions(ofPF index: Int) async throws(ControllerError) -> FunctionTree {
+        do {
+            return FunctionTree(try await manager.functions(ofPF: index))
+        } catch { throw ControllerError(error) }
+    }
+
     func functions() async throws(ControllerError) -> FunctionTree {
         do {
             return FunctionTree(try await manager.functions())

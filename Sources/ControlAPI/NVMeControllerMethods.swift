@@ -148,6 +148,7 @@ extension NVMeController {
         object.append("admin_only", .bool(options.isAdminOnly))
         object.append("quirks", JSONValue(options.quirks))
         object.append("host_socket", .string(hostSocketPath))
+        object.append("data_path", .string(dataPath.rawValue))
         object.append("memory_version", JSONValue(memoryVersion))
         return .object(object)
     }

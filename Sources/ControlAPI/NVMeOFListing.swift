@@ -19,10 +19,16 @@ extension MethodRegistry {
             }
             return .array(
                 listed.map { listing in
-                    [
+                    var entry: JSONObject = [
                         "name": .string(listing.name),
                         "ctrlrs": .array(listing.paths.map(\.json)),
                     ]
+                    // Ours: why controllers wait.
+                    if !listing.awaited.isEmpty {
+                        entry.append(
+                            "awaited_associations", .array(listing.awaited.map(\.json)))
+                    }
+                    return .object(entry)
                 })
         }
         register("bdev_nvme_get_io_paths") { parameters in
@@ -45,21 +51,24 @@ extension MethodRegistry {
     }
 }
 
+extension PathOptions.Transport {
+    /// As SPDK prints it.
+    var name: String { rawValue.uppercased() }
+}
+
 extension PathOptions {
-    fileprivate var trid: JSONObject {
+    var trid: JSONObject {
         [
-            "trtype": "TCP", "adrfam": .string(family.rawValue), "traddr": .string(address),
-            "trsvcid": .string("\(port)"), "subnqn": .string(subsystem),
+            "trtype": .string(transport.name), "adrfam": .string(family.rawValue),
+            "traddr": .string(address), "trsvcid": .string("\(port)"), "subnqn": .string(subsystem),
         ]
     }
 
     /// What attaches the path again.
     func savedParams(_ name: String) -> JSONObject {
-        var params: JSONObject = ["name": .string(name), "trtype": "TCP"]
-        params.append("traddr", .string(address))
-        params.append("adrfam", .string(family.rawValue))
-        params.append("trsvcid", .string("\(port)"))
-        params.append("subnqn", .string(subsystem))
+        var params: JSONObject = ["name": .string(name)]
+        for member in trid.members { params.append(member.key, member.value) }
+        if pinsAlways { params["trtype"] = "NVDA_TCP" }
         params.append("hostnqn", .string(host))
         if !hostAddress.isEmpty { params.append("hostaddr", .string(hostAddress)) }
         if hasHeaderDigest { params.append("hdgst", true) }
@@ -75,14 +84,34 @@ extension PathOptions {
     }
 }
 
+extension AwaitedAssociation {
+    fileprivate var json: JSONValue {
+        var entry: JSONObject = [
+            "trid": .object(options.trid), "cntlid": JSONValue(controllerID),
+        ]
+        if let millisecondsLeft { entry.append("ms_left", JSONValue(millisecondsLeft)) }
+        return .object(entry)
+    }
+}
+
 extension RemotePath {
     fileprivate var json: JSONValue {
-        [
+        let work = work
+        return [
             "state": .string(phase.rawValue), "trid": .object(options.trid),
             "cntlid": JSONValue(facts.id),
             "host": [
                 "nqn": .string(options.host), "addr": .string(options.hostAddress), "svcid": "",
             ],
+            // Ours: data that went from and to the memory of requests, and through a buffer.
+            "bytes_direct": JSONValue(work.direct), "bytes_staged": JSONValue(work.staged),
+            // Ours: what that cost.
+            "commands": JSONValue(work.commands), "work_requests": JSONValue(work.workRequests),
+            "doorbells": JSONValue(work.doorbells), "polls": JSONValue(work.polls),
+            "idle_polls": JSONValue(work.idlePolls),
+            "system_calls": JSONValue(work.systemCalls),
+            "zero_copy_sends": JSONValue(work.pinnedSends),
+            "zero_copy_copied": JSONValue(work.copiedSends),
         ]
     }
 }
@@ -133,7 +162,8 @@ extension BlockDevice {
                 "current": .bool(way.isCurrent), "connected": .bool(way.isConnected),
                 "accessible": .bool(way.isAccessible),
                 "transport": [
-                    "trtype": "TCP", "traddr": .string(way.path.options.address),
+                    "trtype": .string(way.path.options.transport.name),
+                    "traddr": .string(way.path.options.address),
                     "trsvcid": .string("\(way.path.options.port)"),
                     "adrfam": .string(way.path.options.family.rawValue),
                 ],

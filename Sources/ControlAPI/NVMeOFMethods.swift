@@ -8,6 +8,7 @@ extension MethodRegistry {
     func registerRemotes(_ context: StorageContext, _ facts: any ServiceFacts) {
         registerRemoteOptions(context)
         registerRemoteQueries(context, facts)
+        registerDiscovery(context)
         register("bdev_nvme_attach_controller") { parameters in
             let options = try context.pathOptions(parameters)
             let multipath = RemoteControllers.Multipath(
@@ -26,12 +27,10 @@ extension MethodRegistry {
             let name = parameters.string("name")
             let description = try PathDescription(parameters)
             let all = await context.remotes.all.first { $0.name == name }
-            if all?.paths.allSatisfy(description.fits) == true {
-                for bdev in try await context.remotes.bdevNames(name) {
-                    _ = try context.deletable(bdev) { $0 is RemoteNamespace }
-                }
-            }
             let bdevs = (try? await context.remotes.bdevNames(name)) ?? []
+            if all?.paths.allSatisfy(description.fits) == true {
+                for bdev in bdevs { _ = try context.deletable(bdev) { $0 is RemoteNamespace } }
+            }
             try await context.remotes.detach(name, where: description.fits)
             for bdev in bdevs where (try? context.bdevs.device(bdev)) == nil {
                 context.forget(bdev)
@@ -53,6 +52,7 @@ extension MethodRegistry {
             }
             var values = context.remoteDefaults.values
             values.timers = values.timers.with(parameters)
+            values.commandTimeout = try values.commandTimeout.with(parameters)
             if let milliseconds = parameters.optionalUnsigned("keep_alive_timeout_ms") {
                 values.timers.keepAliveMilliseconds = milliseconds
             }
@@ -102,14 +102,49 @@ extension StorageContext {
     /// The path that an attachment describes. Its refusals are SPDK's, in its words where it has
     /// some.
     func pathOptions(_ parameters: Parameters) throws(RPCError) -> PathOptions {
-        let description = try PathDescription(parameters)
-        let address = parameters.string("traddr")
         for key in ["psk", "dhchap_key", "dhchap_ctrlr_key"] where parameters.has(key) {
             throw .errno(
                 ErrorNumber.notSupported,
                 message: "\(key): there is neither TLS nor authentication; leave it out and use a "
                     + "network that nobody else is on")
         }
+        guard let subsystem = parameters.optionalString("subnqn"), !subsystem.isEmpty else {
+            throw .errno(
+                ErrorNumber.invalid, message: "subnqn is missing; give the NQN of the subsystem")
+        }
+        let queueCount = parameters.unsigned("num_io_queues")
+        guard 1...65536 ~= queueCount else {
+            throw .errno(
+                ErrorNumber.invalid, message: "num_io_queues out of bounds, min: 1 max: 65536")
+        }
+        var options = try targetOptions(parameters, subsystem: subsystem, standardPort: "4420")
+        options.hostAddress = parameters.optionalString("hostaddr") ?? ""
+        options.hasHeaderDigest = parameters.flag("hdgst")
+        options.hasDataDigest = parameters.flag("ddgst")
+        options.queueCount = Int(queueCount)
+        if options.transport == .rdma {
+            for (key, isGiven) in [
+                ("hostaddr", !options.hostAddress.isEmpty), ("hdgst", options.hasHeaderDigest),
+                ("ddgst", options.hasDataDigest),
+            ] where isGiven {
+                throw .errno(
+                    ErrorNumber.notSupported,
+                    message: "\(key) is of trtype tcp; over RDMA leave it out: the device that has "
+                        + "a route to traddr is used, and its packets carry checksums")
+            }
+        }
+        if let time = parameters.optionalUnsigned("fabrics_connect_timeout_us") {
+            options.timers.patienceMilliseconds = min(max(1, time / 1000), 3_600_000)
+        }
+        return options
+    }
+
+    /// What every call about a target says of it.
+    func targetOptions(
+        _ parameters: Parameters, subsystem: String, standardPort: String
+    ) throws(RPCError) -> PathOptions {
+        let description = try PathDescription(parameters)
+        let address = parameters.string("traddr")
         guard let family = PathOptions.Family(of: address),
             description.family == nil || description.family == family
         else {
@@ -118,37 +153,41 @@ extension StorageContext {
                 message: "Failed to parse traddr: \(address) is no numeric address"
                     + (description.family.map { " of adrfam \($0.rawValue)" } ?? ""))
         }
-        guard let subsystem = parameters.optionalString("subnqn"), !subsystem.isEmpty else {
-            throw .errno(
-                ErrorNumber.invalid, message: "subnqn is missing; give the NQN of the subsystem")
-        }
-        let service = parameters.optionalString("trsvcid") ?? "4420"
+        let service = parameters.optionalString("trsvcid") ?? standardPort
         guard let port = UInt16(service), port > 0 else {
             throw .errno(ErrorNumber.invalid, message: "Failed to parse trsvcid: \(service)")
-        }
-        let queueCount = parameters.unsigned("num_io_queues")
-        guard 1...65536 ~= queueCount else {
-            throw .errno(
-                ErrorNumber.invalid, message: "num_io_queues out of bounds, min: 1 max: 65536")
         }
         let defaults = remoteDefaults.values
         var options = PathOptions(
             address: address, port: port, subsystem: subsystem,
             host: parameters.optionalString("hostnqn") ?? remoteDefaults.host)
+        options.transport = description.transport ?? .tcp
         options.family = family
-        options.hostAddress = parameters.optionalString("hostaddr") ?? ""
-        options.hasHeaderDigest = parameters.flag("hdgst")
-        options.hasDataDigest = parameters.flag("ddgst")
-        options.queueCount = Int(queueCount)
         options.queueEntries = defaults.queueEntries
-        options.timers = defaults.timers.with(parameters)
-        if let time = parameters.optionalUnsigned("fabrics_connect_timeout_us") {
-            options.timers.patienceMilliseconds = min(max(1, time / 1000), 3_600_000)
+        options.commandTimeout = defaults.commandTimeout
+        options.socket = sockets.connectionOptions
+        options.pinsAlways = description.pinsAlways
+        if options.pinsAlways && options.socket.pinnedByteCount == 0 {
+            options.socket.pinnedByteCount =
+                sockets.pinnedByteCount ?? PathOptions.usualPinnedByteCount
         }
+        options.timers = defaults.timers.with(parameters)
         if let refusal = options.timers.refusal {
             throw .errno(ErrorNumber.invalid, message: refusal)
         }
         return options
+    }
+
+    /// Whether the path that an attachment describes is there exactly so.
+    func isAttached(_ parameters: Parameters) async -> Bool {
+        guard var wanted = try? pathOptions(parameters) else { return false }
+        let name = parameters.string("name")
+        for path in await remotes.all.first(where: { $0.name == name })?.paths ?? [] {
+            // A host that is not named is whichever it was.
+            if !parameters.has("hostnqn") { wanted.host = path.options.host }
+            if path.options == wanted { return true }
+        }
+        return false
     }
 
     /// The calls that attach everything again.
@@ -158,8 +197,9 @@ extension StorageContext {
             if let given = remoteDefaults.values.given {
                 calls.append(["method": "bdev_nvme_set_options", "params": .object(given)])
             }
+            calls += await savedDiscoveries
             for listing in await remotes.all {
-                for path in listing.paths {
+                for path in listing.paths where path.discovery == nil {
                     let params = path.options.savedParams(listing.name)
                     calls.append(
                         ["method": "bdev_nvme_attach_controller", "params": .object(params)])
@@ -182,6 +222,9 @@ extension StorageContext {
 
 /// Parameters that say which path is meant.
 struct PathDescription {
+    let transport: PathOptions.Transport?
+    /// It was called nvda_tcp.
+    let pinsAlways: Bool
     let family: PathOptions.Family?
     private let address: String?
     private let port: String?
@@ -189,7 +232,8 @@ struct PathDescription {
     private let hostAddress: String?
 
     init(_ parameters: Parameters) throws(RPCError) {
-        if let type = parameters.optionalString("trtype") { try Self.check(type) }
+        transport = try parameters.optionalString("trtype").map(Self.transport)
+        pinsAlways = parameters.optionalString("trtype")?.lowercased() == "nvda_tcp"
         switch parameters.optionalString("adrfam")?.lowercased() {
         case nil: family = nil
         case "ipv4"?: family = .ipv4
@@ -199,8 +243,11 @@ struct PathDescription {
         }
         address = parameters.optionalString("traddr")
         port = parameters.optionalString("trsvcid")
-        subsystem = parameters.optionalString("subnqn")
-        hostAddress = parameters.optionalString("hostaddr")
+        func known(_ key: String) -> String? {
+            parameters.knows(key) ? parameters.optionalString(key) : nil
+        }
+        subsystem = known("subnqn")
+        hostAddress = known("hostaddr")
         let limits = [
             "traddr": 256, "trsvcid": 32, "subnqn": 223, "hostnqn": 223, "hostaddr": 256,
             "hostsvcid": 32,
@@ -213,21 +260,23 @@ struct PathDescription {
         }
     }
 
-    private static func check(_ type: String) throws(RPCError) {
+    private static func transport(_ type: String) throws(RPCError) -> PathOptions.Transport {
         switch type.lowercased() {
-        case "tcp", "nvda_tcp": return
-        case "rdma", "pcie":
+        case "tcp", "nvda_tcp": return .tcp
+        case "rdma": return .rdma
+        case "pcie":
             throw .errno(
                 ErrorNumber.notSupported,
-                message: "trtype \(type): remote controllers are reached over TCP only; use "
-                    + "trtype tcp")
+                message: "trtype \(type): remote controllers are reached over a network; use "
+                    + "trtype tcp or rdma")
         default: throw .errno(ErrorNumber.invalid, message: "Failed to parse trtype: \(type)")
         }
     }
 
     @Sendable func fits(_ path: RemotePath) -> Bool {
         let options = path.options
-        return (address ?? options.address) == options.address
+        return (transport ?? options.transport) == options.transport
+            && (address ?? options.address) == options.address
             && (port ?? "\(options.port)") == "\(options.port)"
             && (subsystem ?? options.subsystem) == options.subsystem
             && (hostAddress ?? options.hostAddress) == options.hostAddress

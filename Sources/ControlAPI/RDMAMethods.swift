@@ -1,7 +1,8 @@
+internal import Emulation
 internal import Hardware
 internal import JSONRPC
 
-/// What the card's RDMA devices can give (rdma.json).
+/// What the card's RDMA devices can give, and what this service takes of one (rdma.json).
 extension MethodRegistry {
     func registerRDMA(_ context: StorageContext) {
         register("softsnap_rdma_resources") { _ in
@@ -16,6 +17,27 @@ extension MethodRegistry {
                         "used_qps": JSONValue(device.queuePairCount),
                     ]
                 })
+        }
+        register("softsnap_data_path_get") { _ in
+            let report = await context.controllers.dataPathReport()
+            return [
+                "data_path": .string(report.path.rawValue),
+                "device": report.device.map { .string($0) } ?? .null,
+                "queue_pairs": JSONValue(report.sites.reduce(0) { $0 + $1.queuePairCount }),
+                "reactors": .array(
+                    report.sites.map { site in
+                        [
+                            "core": JSONValue(site.core),
+                            "queue_pairs": JSONValue(site.queuePairCount),
+                            "queues": JSONValue(site.queueCount),
+                            "staging_bytes": JSONValue(site.stagingByteCount),
+                            "transfers": JSONValue(site.transferCount),
+                            "doorbells": JSONValue(site.doorbellCount),
+                            "bytes_read": JSONValue(site.readByteCount),
+                            "bytes_written": JSONValue(site.writtenByteCount),
+                        ]
+                    }),
+            ]
         }
     }
 }

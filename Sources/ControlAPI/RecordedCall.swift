@@ -67,9 +67,14 @@ extension StorageContext {
             leases[.init(isNVMe: true, name: controller.options.name)] = controller.lease
         }
         var calls: [RecordedCall] = []
-        for subsystem in Self.subsystems {
+        // Sockets are set up before initialization only, by who starts the service again.
+        for subsystem in Self.subsystems where subsystem.name != "sock" {
             let saved = await configuration(of: subsystem.name) ?? []
             calls += saved.compactMap(RecordedCall.init)
+        }
+        // A target that is away does not hold up the recovery of everything else.
+        for index in calls.indices where calls[index].method == "bdev_nvme_start_discovery" {
+            calls[index].params["attach_timeout_ms"] = 10_000
         }
         for index in calls.indices where calls[index].method.hasSuffix("_controller_create") {
             calls[index].lease = calls[index].controller.flatMap { leases[$0] }

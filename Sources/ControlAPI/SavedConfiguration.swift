@@ -7,13 +7,15 @@ public import JSONRPC
 extension StorageContext {
     /// Subsystems with something to save, in the order in which they are rebuilt.
     public static let subsystems = [
-        SubsystemFacts(name: "bdev", dependencies: []),
+        SubsystemFacts(name: "sock", dependencies: []),
+        SubsystemFacts(name: "bdev", dependencies: ["sock"]),
         SubsystemFacts(name: "snap", dependencies: ["bdev"]),
     ]
 
     /// Nil for a subsystem that there is not, or that has nothing to save.
     public func configuration(of subsystem: String) async -> [JSONValue]? {
         switch subsystem {
+        case "sock": sockets.savedCalls
         case "bdev": await bdevConfiguration
         case "snap": await controllerConfiguration()
         default: nil

@@ -146,7 +146,18 @@ enum SchemaText {
         ,"active_active"]},{"name":"selector","type":"str","default":"round_robin","enum":["ro\#
         und_robin","queue_depth"]},{"name":"rr_min_io","type":"u32","default":1,"min":1}]},{"n\#
         ame":"bdev_nvme_get_io_paths","mask":"runtime","decode_error":[-32603,"spdk_json_decod\#
-        e_object failed"],"params":[{"name":"name","type":"str"}]}]}
+        e_object failed"],"params":[{"name":"name","type":"str"}]},{"name":"bdev_nvme_start_di\#
+        scovery","mask":"runtime","decode_error":[-32603,"spdk_json_decode_object failed"],"pa\#
+        rams":[{"name":"name","type":"str","required":true},{"name":"trtype","type":"str","req\#
+        uired":true},{"name":"traddr","type":"str","required":true},{"name":"adrfam","type":"s\#
+        tr"},{"name":"trsvcid","type":"str"},{"name":"hostnqn","type":"str"},{"name":"wait_for\#
+        _attach","type":"bool","default":false},{"name":"attach_timeout_ms","type":"u64"},{"na\#
+        me":"ctrlr_loss_timeout_sec","type":"i32"},{"name":"reconnect_delay_sec","type":"u32"}\#
+        ,{"name":"fast_io_fail_timeout_sec","type":"u32"},{"name":"subnqns","type":"strs","max\#
+        _count":1024}]},{"name":"bdev_nvme_stop_discovery","mask":"runtime","decode_error":[-3\#
+        2603,"spdk_json_decode_object failed"],"params":[{"name":"name","type":"str","required\#
+        ":true}]},{"name":"bdev_nvme_get_discovery_info","mask":"runtime","ignores_params":tru\#
+        e,"params":[]}]}
         """#,
         #"""
         {"family":"spdk","methods":[{"name":"rpc_get_methods","mask":"any","decode_error":[-32\#
@@ -172,13 +183,12 @@ enum SchemaText {
         "mask":"runtime","params_error":[-32602,"'rpc_get_scheduler' requires no arguments"],"\#
         params":[]},{"name":"framework_get_pci_devices","mask":"runtime","params_error":[-3260\#
         2,"framework_get_pci_devices doesn't accept any parameters.\n"],"params":[]},{"name":"\#
-        sock_get_default_impl","mask":"any","params_error":[-32602,"sock_get_default_impl requ\#
-        ires no parameters"],"params":[]},{"name":"iobuf_set_options","mask":"startup","decode\#
-        _error":[-32602,"spdk_json_decode_object failed"],"params":[{"name":"small_pool_count"\#
-        ,"type":"u64","default":8192},{"name":"large_pool_count","type":"u64","default":1024},\#
-        {"name":"small_bufsize","type":"u32","default":8192},{"name":"large_bufsize","type":"u\#
-        32","default":135168},{"name":"enable_numa","type":"bool","default":false}]},{"name":"\#
-        iobuf_get_stats","mask":"runtime","ignores_params":true,"params":[]}]}
+        iobuf_set_options","mask":"startup","decode_error":[-32602,"spdk_json_decode_object fa\#
+        iled"],"params":[{"name":"small_pool_count","type":"u64","default":8192},{"name":"larg\#
+        e_pool_count","type":"u64","default":1024},{"name":"small_bufsize","type":"u32","defau\#
+        lt":8192},{"name":"large_bufsize","type":"u32","default":135168},{"name":"enable_numa"\#
+        ,"type":"bool","default":false}]},{"name":"iobuf_get_stats","mask":"runtime","ignores_\#
+        params":true,"params":[]}]}
         """#,
         #"""
         {"family":"snap","methods":[{"name":"emulation_function_list","mask":"runtime","params\#
@@ -311,7 +321,7 @@ enum SchemaText {
         """#,
         #"""
         {"family":"snap","methods":[{"name":"softsnap_rdma_resources","mask":"runtime","params\#
-        ":[]}]}
+        ":[]},{"name":"softsnap_data_path_get","mask":"runtime","params":[]}]}
         """#,
         #"""
         {"family":"snap","methods":[{"name":"softsnap_service_get","mask":"any","params":[]},{\#
@@ -327,6 +337,21 @@ enum SchemaText {
         rams":[{"name":"bdev_name","type":"str","required":true,"aliases":["bdev"]}]},{"name":\#
         "spdk_bdev_destroy","mask":"runtime","params":[{"name":"bdev_name","type":"str","requi\#
         red":true,"aliases":["bdev"]}]},{"name":"bdev_list","mask":"runtime","params":[]}]}
+        """#,
+        #"""
+        {"family":"spdk","methods":[{"name":"sock_get_default_impl","mask":"any","params_error\#
+        ":[-32602,"sock_get_default_impl requires no parameters"],"params":[]},{"name":"sock_s\#
+        et_default_impl","mask":"startup","decode_error":[-32602,"Invalid parameters"],"params\#
+        ":[{"name":"impl_name","type":"str","required":true}]},{"name":"sock_impl_get_options"\#
+        ,"mask":"any","decode_error":[-32602,"Invalid parameters"],"params":[{"name":"impl_nam\#
+        e","type":"str","required":true}]},{"name":"sock_impl_set_options","mask":"startup","d\#
+        ecode_error":[-32602,"Invalid parameters"],"params":[{"name":"impl_name","type":"str",\#
+        "required":true},{"name":"recv_buf_size","type":"u32"},{"name":"send_buf_size","type":\#
+        "u32"},{"name":"enable_recv_pipe","type":"bool"},{"name":"enable_quickack","type":"boo\#
+        l"},{"name":"enable_placement_id","type":"u32"},{"name":"enable_zerocopy_send_server",\#
+        "type":"bool"},{"name":"enable_zerocopy_send_client","type":"bool"},{"name":"zerocopy_\#
+        threshold","type":"u32"},{"name":"tls_version","type":"u32"},{"name":"enable_ktls","ty\#
+        pe":"bool"}]}]}
         """#,
         #"""
         {"family":"snap","methods":[{"name":"virtio_blk_controller_create","mask":"runtime","p\#

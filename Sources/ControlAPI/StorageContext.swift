@@ -13,7 +13,9 @@ public struct StorageContext: Sendable {
     public let controllers: VirtioBlkControllers
     public let nvme: NVMeSubsystems
     public let remotes: RemoteControllers
+    public let discoveries: DiscoveryServices
     let remoteDefaults = NVMeOFDefaults()
+    let sockets = SocketSettings()
     let log: Logger
     /// How long `wait_for_done` holds its answer back.
     public var hotplugLimit = Duration.seconds(10)
@@ -26,13 +28,18 @@ public struct StorageContext: Sendable {
 
     public init(
         bdevs: BdevRegistry, manager: any EmulationManager, controllers: VirtioBlkControllers,
-        nvme: NVMeSubsystems, log: Logger
+        nvme: NVMeSubsystems, associations: String? = nil, direct: DirectMemory? = nil,
+        log: Logger
     ) {
         self.bdevs = bdevs
         self.manager = manager
         self.controllers = controllers
         self.nvme = nvme
-        remotes = RemoteControllers(bdevs: bdevs) { log.notice("\($0)") }
+        remotes = RemoteControllers(
+            bdevs: bdevs, reactorCount: controllers.reactorCount, associations: associations,
+            direct: direct
+        ) { log.notice("\($0)") }
+        discoveries = DiscoveryServices(remotes) { log.notice("\($0)") }
         self.log = log
     }
 }

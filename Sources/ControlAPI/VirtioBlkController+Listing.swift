@@ -34,6 +34,7 @@ extension VirtioBlkController {
         object.append("state", .string(state.name))
         if let part = state.liveUpdate { object.append("live_update", .string(part)) }
         object.append("vuid", .string(identity.vuid))
+        object.append("data_path", .string(dataPath.rawValue))
         object.append("host_socket", .string(hostSocketPath))
         return .object(object)
     }

@@ -110,13 +110,18 @@ struct Mover {
     private func callOff(_ controller: ControllerPicture) async -> Bool {
         try? await destination.destroy(controller, ifListener: true)
         let listed = try? await destination.call(controller.method("list"), name(controller))
-        if let entry = listed?.array?.first, entry["live_update"] == nil,
-            entry["state"] == "STARTED"
-        {
-            return true
+        if let entry = listed?.array?.first, entry["live_update"] == nil {
+            if entry["state"] == "STARTED" { return true }
+            if (try? await complete(controller)) != nil { return true }
         }
         _ = try? await source.call(controller.method("resume"), name(controller))
         return false
+    }
+
+    /// The listener has the function, and waits for namespaces that its driver knows.
+    private func complete(_ controller: ControllerPicture) async throws(UpgradeError) {
+        try await attach(controller, hasSome: true)
+        _ = try await destination.call(controller.method("resume"), name(controller))
     }
 
     // --- destroy and create ---

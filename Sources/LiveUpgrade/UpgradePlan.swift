@@ -181,6 +181,8 @@ extension ConfigurationCall {
         case "bdev_error_create":
             ConfigurationCall(
                 "bdev_error_delete", ["name": .string("EE_" + (text("base_name") ?? ""))])
+        case "bdev_nvme_start_discovery":
+            ConfigurationCall("bdev_nvme_stop_discovery", ["name": params["name"] ?? .null])
         case "bdev_nvme_attach_controller":
             // Path by path; the bdevs go with the last one.
             ConfigurationCall(

@@ -12,18 +12,26 @@ extension CommandExchange {
         var transferByteCount: Int?
         /// Data bytes in a capsule of an I/O queue.
         var capsuleDataByteCount = 0
+        /// Data block descriptors in a capsule of an I/O queue.
+        var descriptorCount = 1
         /// Commands of an I/O queue at once; nil for no limit below its size.
         var commandCount: Int?
         var events: UInt32 = 0
         var optionalCommands: UInt16 = 0
     }
 
-    private func identify(_ cns: Int, _ namespace: UInt32 = 0) throws(PathFault) -> [UInt8] {
+    private func identification(_ cns: Int, _ namespace: UInt32) -> nvme_sqe {
         var command = nvme_sqe()
         command.opcode = UInt8(NVME_ADMIN_IDENTIFY)
         command.namespace_id = namespace
         command.cdw10 = UInt32(cns)
-        return try succeed(command, "Identify", reading: NVME_IDENTIFY_BYTES).data
+        return command
+    }
+
+    private func identify(_ cns: Int, _ namespace: UInt32 = 0) throws(PathFault) -> [UInt8] {
+        try succeed(
+            identification(cns, namespace), "Identify", reading: NVME_IDENTIFY_BYTES
+        ).data
     }
 
     func identifyController(version: UInt32) throws(PathFault) -> Limits {
@@ -41,11 +49,16 @@ extension CommandExchange {
         limits.facts.version = version
         limits.facts.adminCommands = layout.oacs
         limits.facts.sharing = layout.cmic
+        limits.facts.quiesceMilliseconds =
+            ByteLayout.load(UInt16.self, from: bytes, at: NVME_IDENTIFY_CQT_OFFSET) ?? 0
         if layout.mdts > 0 && layout.mdts < 20 { limits.transferByteCount = 4096 << layout.mdts }
         let capsule = Int(fabrics.command_capsule_units) * 16 - Int(NVME_SQE_BYTES)
         // An offset before the data is of no use over TCP.
         limits.capsuleDataByteCount =
             fabrics.in_capsule_offset_units == 0 ? min(max(0, capsule), 1 << 14) : 0
+        if layout.sgls & UInt32(NVME_SGLS_OFFSETS) != 0 && fabrics.in_capsule_offset_units == 0 {
+            limits.descriptorCount = max(1, Int(fabrics.maximum_descriptors))
+        }
         if layout.maxcmd > 0 { limits.commandCount = Int(layout.maxcmd) }
         limits.events = layout.oaes
         limits.optionalCommands = layout.oncs
@@ -102,10 +115,7 @@ extension CommandExchange {
 
     /// From the namespace's descriptors; nil for a target that has none.
     private func uuid(of id: UInt32) throws(PathFault) -> UUID? {
-        var command = nvme_sqe()
-        command.opcode = UInt8(NVME_ADMIN_IDENTIFY)
-        command.namespace_id = id
-        command.cdw10 = UInt32(NVME_CNS_NAMESPACE_DESCRIPTORS)
+        let command = identification(NVME_CNS_NAMESPACE_DESCRIPTORS, id)
         let bytes = try execute(command, "Identify", reading: NVME_IDENTIFY_BYTES).data
         var start = 0
         while start + 4 <= bytes.count, bytes[start] != 0 {

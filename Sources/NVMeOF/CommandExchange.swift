@@ -9,13 +9,22 @@ final class CommandExchange {
     /// Of Asynchronous Event Request; other tokens count up from 0.
     private static let eventToken = UInt64.max
 
-    let connection: TCPConnection
+    let role: QueueRole
+    let connection: TransportQueue
+    /// What its user keeps of it.
+    let lifeline: Lifeline
+    /// RDMA connections whose events come here.
+    private var lines: [RDMALine] = []
     /// Results of the Asynchronous Event Requests that have been answered.
     private(set) var events: [UInt32] = []
     private let memory: Mapping
     private let epoll: Epoll
     private let bell: Int32
     private let patienceMilliseconds: UInt64
+    /// The target counts on a sign of life within so long; 0: it does not.
+    let keepAliveMilliseconds: UInt64
+    /// When the next one is due; `.max`: never.
+    private(set) var keepAliveDue = UInt64.max
     /// Called at every wake-up; what it throws ends the wait.
     private let attend: () throws(PathFault) -> Void
     private var nextToken: UInt64 = 0
@@ -24,44 +33,63 @@ final class CommandExchange {
     /// Connects to the target and negotiates.
     ///
     /// - Parameters:
-    ///   - depth: of the queue pair.
+    ///   - direct: memory of requests that the target may reach.
     ///   - bell: an eventfd that ends a wait early.
     init(
-        _ options: PathOptions, depth: Int, bell: Int32,
+        _ options: PathOptions, _ role: QueueRole, direct: DirectMemory? = nil, bell: Int32,
         attend: @escaping () throws(PathFault) -> Void
     ) throws(PathFault) {
-        var terms = QueuePair.Options(depth: depth)
-        terms.wantsHeaderDigest = options.hasHeaderDigest
-        terms.wantsDataDigest = options.hasDataDigest
+        self.role = role
         self.bell = bell
         self.attend = attend
         patienceMilliseconds = options.timers.patienceMilliseconds
+        keepAliveMilliseconds = options.timers.keepAliveMilliseconds
+        switch options.transport {
+        case .tcp:
+            let made = try TCPConnection(to: options, role, attend)
+            connection = .tcp(made)
+            lifeline = .socket(made.socket)
+        case .rdma:
+            let (made, line) = try RDMAConnector(
+                options: options, role: role, direct: direct, bell: bell, attend: attend
+            ).connect()
+            connection = .rdma(made)
+            lifeline = .line(line)
+        }
         do throws(SystemError) {
-            let socket = try TCPSocket.connect(
-                to: options.address, port: options.port, from: options.hostAddress,
-                milliseconds: patienceMilliseconds
-            ) { (try? attend()) != nil }
             epoll = try Epoll()
-            try epoll.add(socket.number, .readable, token: 0)
+            try epoll.add(connection.descriptor, .readable, token: 0)
             try epoll.add(bell, .readable, token: 1)
-            connection = TCPConnection(try QueuePair(terms), SharedDescriptor(socket))
             let size = CommandExchange.dataByteCount
             let file = try MemoryFile.create(name: "exchange", byteCount: UInt64(size))
             memory = try Mapping(file.number, byteCount: size)
-        } catch {
-            throw PathFault(
-                error.code, "\(error); check traddr and trsvcid, and that the target runs")
-        }
-        connection.queue.capsuleDataByteCount = Int(NVME_TCP_ADMIN_CAPSULE_DATA_BYTES)
+        } catch { throw PathFault(error) }
+        try follow(lifeline)
         let end = deadline()
-        while connection.queue.phase == .negotiating {
+        while connection.phase == .negotiating {
             try turn(until: end, what: "the answer to ICReq")
         }
-        if case .ended(let fault) = connection.queue.phase { throw PathFault(fault) }
+        if case .ended(let fault) = connection.phase { throw PathFault(fault) }
+        delayKeepAlive()
     }
 
-    private func deadline() -> UInt64 {
-        Clock.monotonicNanoseconds() + patienceMilliseconds * 1_000_000
+    /// Has what the connection manager says of a connection attended to here.
+    func follow(_ lifeline: Lifeline) throws(PathFault) {
+        guard case .line(let line) = lifeline else { return }
+        do throws(SystemError) {
+            try epoll.add(line.descriptor, .readable, token: 2)
+        } catch { throw PathFault(error) }
+        lines.append(line)
+    }
+
+    /// The target has just heard of us: half its time is left before it has to again.
+    func delayKeepAlive() {
+        if keepAliveMilliseconds == 0 { return }
+        keepAliveDue = Clock.monotonicNanoseconds() + keepAliveMilliseconds * 500_000
+    }
+
+    private func deadline(_ limit: UInt64 = .max) -> UInt64 {
+        Clock.monotonicNanoseconds() + min(patienceMilliseconds, limit) * 1_000_000
     }
 
     // MARK: Commands
@@ -73,17 +101,19 @@ final class CommandExchange {
         let data: [UInt8]
     }
 
-    /// Carries out one command and waits for its answer. ETIMEDOUT: it did not come.
+    /// Carries out one command and waits for its answer. ETIMEDOUT: it did not come in the path's
+    /// time, or in `milliseconds` if that is less.
     func execute(
-        _ command: nvme_sqe, _ what: String, reading byteCount: Int = 0, writing bytes: [UInt8] = []
+        _ command: nvme_sqe, _ what: String, reading byteCount: Int = 0,
+        writing bytes: [UInt8] = [], within milliseconds: UInt64 = .max
     ) throws(PathFault) -> Answer {
-        if case .ended(let fault) = connection.queue.phase { throw PathFault(fault) }
+        if case .ended(let fault) = connection.phase { throw PathFault(fault) }
         let token = nextToken
         nextToken += 1
-        connection.queue.start(command, transfer(byteCount, bytes), token: token)
-        let end = deadline()
+        connection.start(command, transfer(byteCount, bytes), token: token)
+        let end = deadline(milliseconds)
         while true {
-            while let completion = connection.queue.nextCompletion() {
+            while let completion = connection.nextCompletion() {
                 guard completion.token == token else {
                     events.append(UInt32(truncatingIfNeeded: completion.result))
                     continue
@@ -94,7 +124,7 @@ final class CommandExchange {
                     status: completion.status, result: completion.result,
                     data: isGood ? read.bytes() : [])
             }
-            if case .ended(let fault) = connection.queue.phase { throw PathFault(fault) }
+            if case .ended(let fault) = connection.phase { throw PathFault(fault) }
             try turn(until: end, what: "the answer to \(what)")
         }
     }
@@ -113,9 +143,10 @@ final class CommandExchange {
 
     /// As `execute`; a status other than success is a fault that names it.
     func succeed(
-        _ command: nvme_sqe, _ what: String, reading byteCount: Int = 0, writing bytes: [UInt8] = []
+        _ command: nvme_sqe, _ what: String, reading byteCount: Int = 0,
+        within milliseconds: UInt64 = .max
     ) throws(PathFault) -> Answer {
-        let answer = try execute(command, what, reading: byteCount, writing: bytes)
+        let answer = try execute(command, what, reading: byteCount, within: milliseconds)
         if answer.status == 0 { return answer }
         throw PathFault(
             ErrorNumber.inputOutput, "\(what): status \(StatusText.text(of: answer.status))")
@@ -123,10 +154,10 @@ final class CommandExchange {
 
     /// Lets the target report an event.
     func requestEvent() {
-        guard connection.queue.hasRoom else { return }
+        guard connection.hasRoom else { return }
         var command = nvme_sqe()
         command.opcode = UInt8(NVME_ADMIN_ASYNC_EVENT_REQUEST)
-        connection.queue.start(command, .nothing, token: CommandExchange.eventToken)
+        connection.start(command, .nothing, token: CommandExchange.eventToken)
     }
 
     func takeEvents() -> [UInt32] {
@@ -139,10 +170,10 @@ final class CommandExchange {
     /// Waits for the socket or the bell, until `end` at most.
     func wait(until end: UInt64) throws(PathFault) {
         try move(until: end)
-        while let completion = connection.queue.nextCompletion() {
+        while let completion = connection.nextCompletion() {
             events.append(UInt32(truncatingIfNeeded: completion.result))
         }
-        if case .ended(let fault) = connection.queue.phase { throw PathFault(fault) }
+        if case .ended(let fault) = connection.phase { throw PathFault(fault) }
     }
 
     private func turn(until end: UInt64, what: String) throws(PathFault) {
@@ -154,14 +185,12 @@ final class CommandExchange {
 
     private func move(until end: UInt64) throws(PathFault) {
         connection.push()
-        if !connection.isSendBlocked && connection.queue.phase != .ended(.broken) {
-            let now = Clock.monotonicNanoseconds()
-            let nanoseconds = Int64(clamping: end > now ? end - now : 0)
-            let tokens = epoll.wait(nanoseconds: end == .max ? nil : nanoseconds)
-            if tokens.contains(1) { EventDescriptor.drain(bell) }
-        } else {
-            Clock.sleep(nanoseconds: 1_000_000)
-        }
+        let now = Clock.monotonicNanoseconds()
+        let left = min(end > now ? end - now : 0, connection.rest() ?? .max)
+        let tokens = epoll.wait(
+            nanoseconds: end == .max && left == .max ? nil : Int64(clamping: left))
+        if tokens.contains(1) { EventDescriptor.drain(bell) }
+        if tokens.contains(2) { for line in lines { line.dispatch() } }
         try attend()
         connection.pull()
         connection.push()
@@ -173,20 +202,20 @@ enum StatusText {
     static func text(of status: UInt16) -> String {
         let (code, type) = (Int(status & 0xFF), Int(status >> 8 & 7))
         let numbers = "\(hexadecimal(type))/\(hexadecimal(code))"
+        return name(type, code).map { "\($0) (\(numbers))" } ?? numbers
+    }
+
+    private static func name(_ type: Int, _ code: Int) -> String? {
         switch (type, code) {
-        case (NVME_SCT_GENERIC, NVME_SC_INVALID_FIELD): return "invalid field (\(numbers))"
-        case (NVME_SCT_GENERIC, NVME_SC_INVALID_OPCODE): return "invalid opcode (\(numbers))"
-        case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_FORMAT):
-            return "incompatible format (\(numbers))"
-        case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_BUSY):
-            return "controller busy (\(numbers))"
-        case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_PARAMETERS):
-            return "connect invalid parameters (\(numbers))"
+        case (NVME_SCT_GENERIC, NVME_SC_INVALID_FIELD): "invalid field"
+        case (NVME_SCT_GENERIC, NVME_SC_INVALID_OPCODE): "invalid opcode"
+        case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_FORMAT): "incompatible format"
+        case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_BUSY): "controller busy"
+        case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_PARAMETERS): "connect invalid parameters"
         case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_RESTART_DISCOVERY):
-            return "connect restart discovery (\(numbers))"
-        case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_HOST):
-            return "connect invalid host (\(numbers))"
-        default: return numbers
+            "connect restart discovery"
+        case (NVME_SCT_COMMAND_SPECIFIC, NVME_SC_CONNECT_HOST): "connect invalid host"
+        default: nil
         }
     }
 

@@ -18,6 +18,8 @@ public enum ConnectionFault: UInt8, Error, CaseIterable, Sendable, CustomStringC
     case tooManyGrants
     case earlyAnswer
     case terminated
+    case stalled
+    case late
 
     /// What the target did, and what to do about it where that is known.
     public var description: String {
@@ -41,6 +43,10 @@ public enum ConnectionFault: UInt8, Error, CaseIterable, Sendable, CustomStringC
         case .grantOutOfOrder: "the target asked for data out of order"
         case .tooManyGrants: "the target has more R2Ts outstanding than it may"
         case .earlyAnswer: "the target answered a command before its data was sent"
+        case .stalled:
+            "the target did not answer commands that a reset waits for; their memory is out of its "
+                + "reach"
+        case .late: "the target did not answer a command in timeout_us"
         case .terminated: "the target ended the connection for a fatal error (C2HTermReq)"
         }
     }

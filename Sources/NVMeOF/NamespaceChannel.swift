@@ -23,7 +23,7 @@ final class NamespaceChannel: BackendChannel {
     private var ready: BoundedQueue<BlockCompletion>
     private var routes: [Route] = []
     /// Of paths that are gone: turned until their connection has ended.
-    private var leaving: [IOQueue] = []
+    private var leaving: [Route] = []
     private var routesGeneration: UInt64 = 0
     private var selector = PathSelector()
     private var lastNow = Ticks(0)
@@ -54,6 +54,11 @@ final class NamespaceChannel: BackendChannel {
         try followRoutes()
     }
 
+    deinit {
+        for route in routes { route.queue.leave(route.number) }
+        for route in leaving { route.queue.leave(route.number) }
+    }
+
     /// Takes up paths that have come and drops those that have gone.
     private func followRoutes() throws(SystemError) {
         let (generation, paths) = namespace.paths
@@ -63,11 +68,11 @@ final class NamespaceChannel: BackendChannel {
                 new.append(known)
             } else {
                 let queue = try SiteQueues.queue(of: path.path, at: site)
-                new.append(Route(path: path, queue: queue, number: queue.attach(self)))
+                new.append(Route(path: path, queue: queue, number: try queue.attach()))
             }
         }
         for route in routes where !new.contains(where: { $0.path === route.path }) {
-            leaving.append(route.queue)
+            leaving.append(route)
         }
         routes = new
         routesGeneration = generation
@@ -97,7 +102,7 @@ final class NamespaceChannel: BackendChannel {
     }
 
     private func flush() {
-        for route in routes { route.queue.flush() }
+        for index in 0..<routes.count { routes[index].queue.flush() }
     }
 
     /// Starts what waits, in order, while there is room on a usable path.
@@ -109,7 +114,7 @@ final class NamespaceChannel: BackendChannel {
             }
             if !routes[index].queue.hasRoom { return }
             _ = held.pop()
-            start(tag, on: routes[index])
+            start(tag, on: routes[index], now: now)
         }
     }
 
@@ -117,7 +122,7 @@ final class NamespaceChannel: BackendChannel {
         while let tag = held.pop() { end(tag, .failed) }
     }
 
-    private func start(_ tag: UInt32, on route: Route) {
+    private func start(_ tag: UInt32, on route: Route, now: Ticks) {
         var transfer = transfers[Int(tag)]
         let request = transfer.request
         let left = request.blockCount &- transfer.doneBlocks
@@ -141,13 +146,22 @@ final class NamespaceChannel: BackendChannel {
                         attributes: 0, block_count: UInt32(transfer.pieceBlocks), block: block))
             case .flush, .writeZeroes: .nothing
             }
-        route.queue.start(command, data, channel: route.number, tag: tag)
+        route.queue.start(command, data, channel: route.number, tag: tag, now: now)
     }
 
-    // MARK: Ends, called by the queues
+    // MARK: Ends
+
+    private func takeEnds(of route: Route) {
+        while let (tag, end) = route.queue.next(route.number) {
+            switch end {
+            case .status(let status): finish(tag, status: status, from: route)
+            case .lost: lost(tag)
+            }
+        }
+    }
 
     /// A piece of the request has been answered.
-    func finish(_ tag: UInt32, status: UInt16, from queue: IOQueue) {
+    private func finish(_ tag: UInt32, status: UInt16, from route: Route) {
         var transfer = transfers[Int(tag)]
         transfer.isUnderWay = false
         if status == 0 {
@@ -158,7 +172,7 @@ final class NamespaceChannel: BackendChannel {
             return end(tag, .success)
         }
         let verdict = StatusVerdict(status)
-        if verdict == .anotherPath, let route = routes.first(where: { $0.queue === queue }) {
+        if verdict == .anotherPath {
             // The path's thread reads what the state of its group is.
             route.path.access = .change
             route.path.path.refreshAccess()
@@ -171,7 +185,7 @@ final class NamespaceChannel: BackendChannel {
     }
 
     /// The connection ended before the request was answered.
-    func lost(_ tag: UInt32) {
+    private func lost(_ tag: UInt32) {
         transfers[Int(tag)].isUnderWay = false
         again(tag)
     }
@@ -188,11 +202,11 @@ final class NamespaceChannel: BackendChannel {
             // Without memory or descriptors the old paths go on.
             try? followRoutes()
         }
-        for route in routes { route.queue.turn(now: now) }
-        if !leaving.isEmpty {
-            for queue in leaving { queue.turn(now: now) }
-            leaving.removeAll { !$0.isConnected }
+        for index in 0..<routes.count {
+            routes[index].queue.turn(now: now)
+            takeEnds(of: routes[index])
         }
+        if !leaving.isEmpty { endLeaving(now: now) }
         if !held.isEmpty {
             startHeld(now: now)
             flush()
@@ -200,21 +214,49 @@ final class NamespaceChannel: BackendChannel {
         while !completions.isFull, let completion = ready.pop() { completions.append(completion) }
     }
 
-    /// What waits ends now; what is under way is not sent again when its connection ends, which the
-    /// keep-alive timer bounds.
+    private func endLeaving(now: Ticks) {
+        for route in leaving {
+            route.queue.turn(now: now)
+            takeEnds(of: route)
+            if !route.queue.isConnected { route.queue.leave(route.number) }
+        }
+        leaving.removeAll { !$0.queue.isConnected }
+    }
+
+    /// What waits ends now, and so do reads under way: what still comes for them is thrown away.
+    /// A write under way has to end by itself, since the target may carry it out; it is not sent
+    /// again when its connection ends, which the keep-alive timer bounds. Memory that the target or
+    /// another thread reaches is waited for, for two seconds; then the connection ends, and others
+    /// that use it wait for the next one.
     func abandonHeld() {
         while let tag = held.pop() { end(tag, .aborted) }
-        for tag in 0..<transfers.count where transfers[tag].isUnderWay {
-            transfers[tag].isAbandoned = true
+        let now = Ticks.now()
+        for tag in 0..<UInt32(transfers.count) where transfers[Int(tag)].isUnderWay {
+            let isRead = transfers[Int(tag)].request.operation == .read
+            let isRevoked = (routes + leaving).contains {
+                $0.queue.giveUp(channel: $0.number, tag: tag, isRead: isRead, now: now)
+            }
+            transfers[Int(tag)].isAbandoned = true
+            if !isRevoked { continue }
+            transfers[Int(tag)].isUnderWay = false
+            end(tag, .aborted)
         }
     }
 
     var wakeTime: Ticks? {
         if !ready.isEmpty { return Ticks(0) }
-        for route in routes where route.queue.isHeldUp {
-            return lastNow.advanced(by: NamespaceChannel.blockedTicks)
+        var wake: Ticks?
+        for index in 0..<routes.count {
+            if routes[index].queue.hasAnswers(routes[index].number) { return Ticks(0) }
+            if routes[index].queue.isHeldUp() {
+                return lastNow.advanced(by: NamespaceChannel.blockedTicks)
+            }
+            if let end = routes[index].queue.wakeTime { wake = min(wake ?? end, end) }
         }
-        return nil
+        for index in 0..<leaving.count {
+            if let end = leaving[index].queue.wakeTime { wake = min(wake ?? end, end) }
+        }
+        return wake
     }
 }
 
@@ -241,15 +283,19 @@ extension nvme_sqe {
         case .unmap:
             opcode = UInt8(NVME_NVM_DATASET_MANAGEMENT)
             cdw11 = UInt32(NVME_DSM_DEALLOCATE)
-        case .read, .write, .writeZeroes:
-            switch operation {
-            case .read: opcode = UInt8(NVME_NVM_READ)
-            case .write: opcode = UInt8(NVME_NVM_WRITE)
-            default: opcode = UInt8(NVME_NVM_WRITE_ZEROES)
-            }
-            cdw10 = UInt32(truncatingIfNeeded: block)
-            cdw11 = UInt32(block >> 32)
-            cdw12 = UInt32(blockCount &- 1)
+        case .read: self.init(NVME_NVM_READ, namespace, block, blockCount)
+        case .write: self.init(NVME_NVM_WRITE, namespace, block, blockCount)
+        case .writeZeroes: self.init(NVME_NVM_WRITE_ZEROES, namespace, block, blockCount)
         }
+    }
+
+    /// A command on a range of blocks.
+    private init(_ code: Int, _ namespace: UInt32, _ block: UInt64, _ blockCount: UInt64) {
+        self.init()
+        opcode = UInt8(code)
+        namespace_id = namespace
+        cdw10 = UInt32(truncatingIfNeeded: block)
+        cdw11 = UInt32(block >> 32)
+        cdw12 = UInt32(blockCount &- 1)
     }
 }

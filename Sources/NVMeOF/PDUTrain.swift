@@ -33,6 +33,11 @@ struct PDUTrain: ~Copyable {
     }
 
     private let arena = SegmentArena(capacity: segmentLimit)
+    /// By segment: the command whose memory it is, if that is to be sent pinned.
+    private var owners = FixedTable<UInt16>(count: segmentLimit, repeating: PDUTrain.nobody)
+    private static let nobody = UInt16.max
+    /// Whether any segment has an owner.
+    private var hasPinned = false
     private var segmentCount = 0
     private var firstSegment = 0
     private var members = BoundedArray<Member>(capacity: pduLimit)
@@ -47,10 +52,25 @@ struct PDUTrain: ~Copyable {
     var isFull: Bool { members.isFull }
     var segmentRoom: Int { PDUTrain.segmentLimit &- segmentCount }
 
-    /// What has not been sent.
+    /// What is to be sent next, all of it pinned or nothing.
     var rest: SegmentList {
-        arena.list(at: firstSegment, count: segmentCount &- firstSegment)
+        var end = segmentCount
+        if hasPinned && !isThrough {
+            let owner = owners[firstSegment]
+            end = firstSegment &+ 1
+            while end < segmentCount && owners[end] == owner { end &+= 1 }
+        }
+        return arena.list(at: firstSegment, count: end &- firstSegment)
     }
+
+    /// The command whose data is next and to be sent pinned.
+    var pinnedSlot: UInt16? {
+        if !hasPinned || isThrough || owners[firstSegment] == PDUTrain.nobody { return nil }
+        return owners[firstSegment]
+    }
+
+    /// Whether something follows `list`, which is `rest`.
+    func isFollowed(_ list: SegmentList) -> Bool { firstSegment &+ list.count < segmentCount }
 
     mutating func clear() {
         precondition(isThrough)
@@ -61,11 +81,15 @@ struct PDUTrain: ~Copyable {
         byteCount = 0
         sentByteCount = 0
         stagedByteCount = 0
+        hasPinned = false
     }
 
-    mutating func append(_ segment: HostSegment) {
+    /// - Parameter owner: the command whose memory it is, when that may be sent pinned.
+    mutating func append(_ segment: HostSegment, owner: UInt16? = nil) {
         if segment.byteCount == 0 { return }
         arena[segmentCount] = segment
+        owners[segmentCount] = owner ?? PDUTrain.nobody
+        if owner != nil { hasPinned = true }
         segmentCount &+= 1
         byteCount &+= segment.byteCount
     }

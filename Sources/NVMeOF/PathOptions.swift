@@ -1,4 +1,6 @@
 internal import Bdev
+internal import CWire
+public import Platform
 
 /// Where a path leads and how it behaves: the parameters of bdev_nvme_attach_controller.
 public struct PathOptions: Equatable, Sendable {
@@ -7,6 +9,12 @@ public struct PathOptions: Equatable, Sendable {
         case ipv6 = "IPv6"
     }
 
+    public enum Transport: String, Sendable {
+        case tcp
+        case rdma
+    }
+
+    public var transport = Transport.tcp
     /// Numeric.
     public var address: String
     public var port: UInt16
@@ -22,6 +30,12 @@ public struct PathOptions: Equatable, Sendable {
     /// Entries of an I/O queue.
     public var queueEntries = 128
     public var timers = PathTimers()
+    public var commandTimeout = CommandTimeout()
+    public var socket = TCPSocket.Options()
+    /// The path was asked for as one that sends large data from where it is, whatever is usual.
+    public var pinsAlways = false
+    /// To pin less than that costs more than to copy it.
+    public static let usualPinnedByteCount = 16 << 10
 
     public init(address: String, port: UInt16, subsystem: String, host: String) {
         self.address = address
@@ -32,11 +46,11 @@ public struct PathOptions: Equatable, Sendable {
 
     /// Whether `other` is the same way to the same subsystem.
     public func isSamePath(as other: PathOptions) -> Bool {
-        address == other.address && port == other.port && subsystem == other.subsystem
-            && hostAddress == other.hostAddress
+        transport == other.transport && address == other.address && port == other.port
+            && subsystem == other.subsystem && hostAddress == other.hostAddress
     }
 
-    public var place: String { "tcp \(address) port \(port)" }
+    public var place: String { "\(transport.rawValue) \(address) port \(port)" }
 }
 
 /// The timers of a path. What they say of a lost connection:
@@ -95,7 +109,9 @@ public struct ControllerFacts: Equatable, Sendable {
     /// OACS and CMIC.
     public var adminCommands: UInt16 = 0
     public var sharing: UInt8 = 0
-    public var hasAccessStates: Bool { sharing & 8 != 0 }
+    /// CQT: how long its commands can have effects after its association has ended.
+    public var quiesceMilliseconds: UInt16 = 0
+    public var hasAccessStates: Bool { Int(sharing) & NVME_CMIC_ANA != 0 }
 }
 
 /// What a target says of a namespace.

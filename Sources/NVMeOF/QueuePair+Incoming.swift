@@ -38,8 +38,10 @@ extension QueuePair {
         if case .ended = phase { return .empty }
         var count = 0
         var direct = 0
-        if inbound.stage == .data && inbound.start == inbound.end && !terms.hasDataDigest {
-            let command = commands[inbound.slot]
+        let command = commands[inbound.slot]
+        if inbound.stage == .data && inbound.start == inbound.end && !terms.hasDataDigest
+            && !command.isRevoked
+        {
             var walk = SegmentWalk(
                 command.segments, from: command.offset &+ command.received,
                 byteCount: inbound.dataLeft)
@@ -101,7 +103,9 @@ extension QueuePair {
             if byteCount == 0 { return false }
             let part = areas.window.part(at: inbound.start, byteCount: byteCount)
             let command = commands[inbound.slot]
-            command.segments.scatter(part, to: command.offset &+ command.received)
+            if !command.isRevoked {
+                command.segments.scatter(part, to: command.offset &+ command.received)
+            }
             if terms.hasDataDigest { inbound.digest.add(part) }
             stagedByteCount &+= UInt64(byteCount)
             inbound.start &+= byteCount
@@ -210,7 +214,7 @@ extension QueuePair {
         else { return end(.terms) }
         terms.dataAlignment = (Int(response.data_alignment) &+ 1) &* 4
         // Offsets of what follows stay multiples of four.
-        terms.dataLimit = Int(response.maximum_h2c_data) & ~3
+        terms.dataLimit = min(Int(response.maximum_h2c_data) & ~3, ConnectionTerms.dataLimit)
         phase = .ready
     }
 
@@ -218,7 +222,8 @@ extension QueuePair {
     private func slot(of identifier: UInt16) -> Int? {
         let slot = UInt32(identifier & 0xFFF)
         guard Int(slot) < options.depth, slots.isTaken(slot),
-            commands[Int(slot)].identifier(of: slot) == identifier
+            commands[Int(slot)].identifier(of: slot) == identifier,
+            commands[Int(slot)].answer == nil
         else { return nil }
         return Int(slot)
     }

@@ -4,11 +4,8 @@ public import Memory
 
 /// What goes to the target.
 extension QueuePair {
-    /// Data of one H2CData, at most.
-    private static let dataLimit = 1 << 17
-
     /// The bytes to send next; empty when there is nothing. They stay the same, but for what `sent`
-    /// takes off, until all of them are sent.
+    /// takes off, until all of them are sent. Those that may be sent pinned come alone.
     public func outgoing() -> SegmentList {
         if case .ended = phase { return .empty }
         if train.isThrough {
@@ -18,13 +15,44 @@ extension QueuePair {
         return train.rest
     }
 
+    /// Whether `outgoing` is memory of a request and large, so that a copy costs more than to pin
+    /// it, and one more pinned send can be kept track of.
+    public var outgoingMayBePinned: Bool { train.pinnedSlot != nil && !pins.isFull }
+
+    /// Whether other bytes follow `list`, the last `outgoing`.
+    public func outgoingIsFollowed(_ list: SegmentList) -> Bool { train.isFollowed(list) }
+
     /// The first `byteCount` bytes of `outgoing` have been sent.
-    public func sent(_ byteCount: Int) {
+    /// - Parameter isPinned: the kernel reads them until `unpinned`; the command is not completed
+    ///   before that.
+    public func sent(_ byteCount: Int, isPinned: Bool = false) {
+        if isPinned, let slot = train.pinnedSlot {
+            pins.add(slot)
+            commands[Int(slot)].pinCount &+= 1
+        }
         train.advance(byteCount)
         while let member = train.nextSent() {
             if let slot = member.slot { commands[Int(slot)].unsentCount &-= 1 }
         }
     }
+
+    /// The kernel does not read the memory of pinned sends `first` to `last` any more.
+    public func unpinned(_ first: UInt32, _ last: UInt32) {
+        if case .ended = phase { return }
+        var number = first
+        while true {
+            guard let slot = pins.end(number) else { return end(.broken) }
+            commands[Int(slot)].pinCount &-= 1
+            if let answer = commands[Int(slot)].answer, commands[Int(slot)].pinCount == 0 {
+                finish(Int(slot), answer)
+            }
+            if number == last { return }
+            number &+= 1
+        }
+    }
+
+    /// Whether the kernel reads memory of requests.
+    public var hasPins: Bool { !pins.isEmpty }
 
     /// Puts the first pending PDU, or a part of it, into the train.
     /// - Returns: false when the train has no room for it.
@@ -39,7 +67,7 @@ extension QueuePair {
             appendCapsule(pdu, command, byteCount)
         case .data:
             let command = commands[Int(pdu.slot)]
-            let byteCount = min(pdu.byteCount, terms.dataLimit, QueuePair.dataLimit)
+            let byteCount = min(pdu.byteCount, terms.dataLimit)
             if !hasRoom(for: command, pdu.offset, byteCount) { return false }
             appendData(pdu, command, byteCount)
             if byteCount < pdu.byteCount {
@@ -161,8 +189,10 @@ extension QueuePair {
             return
         }
         directByteCount &+= UInt64(byteCount)
+        let isPinned = options.pinnedByteCount > 0 && byteCount >= options.pinnedByteCount
+        let owner = isPinned ? command.entry.command_id & 0xFFF : nil
         var walk = SegmentWalk(command.segments, from: start, byteCount: byteCount)
-        while let part = walk.next() { train.append(part) }
+        while let part = walk.next() { train.append(part, owner: owner) }
     }
 }
 

@@ -14,6 +14,8 @@ public final class QueuePair {
         /// Waits for ICResp.
         case negotiating
         case ready
+        /// Over RDMA: its device may still have work of it.
+        case ending(ConnectionFault)
         case ended(ConnectionFault)
     }
 
@@ -22,13 +24,15 @@ public final class QueuePair {
         public var depth: Int
         public var wantsHeaderDigest = false
         public var wantsDataDigest = false
+        /// Data of that many bytes or more may be sent pinned; 0: none.
+        public var pinnedByteCount = 0
 
         public init(depth: Int) { self.depth = depth }
     }
 
     /// What a command does with data. Memory stays valid until its completion, or until the
     /// connection has ended.
-    public enum Transfer: BitwiseCopyable {
+    public enum Transfer: BitwiseCopyable, Sendable {
         case nothing
         /// The target fills `byteCount` bytes at `offset` of the list.
         case read(SegmentList, offset: Int, byteCount: Int)
@@ -51,6 +55,7 @@ public final class QueuePair {
     public internal(set) var phase = Phase.negotiating
     /// Bytes of data that a write may have in its capsule.
     public var capsuleDataByteCount = 0
+    public private(set) var commandCount: UInt64 = 0
     /// Bytes of data that went through a buffer, and that did not.
     public internal(set) var stagedByteCount: UInt64 = 0
     public internal(set) var directByteCount: UInt64 = 0
@@ -65,6 +70,7 @@ public final class QueuePair {
     /// What to send after the present train.
     var pending: BoundedQueue<OutgoingPDU>
     var inbound = InboundState()
+    var pins = PinnedSends()
     let receiveArena = SegmentArena(capacity: QueuePair.receiveSegmentLimit + 1)
     private let rangeArena: SegmentArena
 
@@ -120,12 +126,35 @@ public final class QueuePair {
         started.describeData()
         started.unsentCount = 1
         commands[index] = started
+        commandCount &+= 1
         enqueue(OutgoingPDU(kind: .capsule, slot: UInt16(slot)))
     }
 
     func enqueue(_ pdu: OutgoingPDU) {
         let fits = pending.push(pdu)
         precondition(fits, "more PDUs than commands and grants")
+    }
+
+    /// Of an outstanding command.
+    func identifier(token: UInt64) -> UInt16? {
+        slot(token: token).map { commands[$0].entry.command_id }
+    }
+
+    /// That of an outstanding command.
+    private func slot(token: UInt64) -> Int? {
+        for slot in 0..<options.depth where slots.isTaken(UInt32(slot)) {
+            if commands[slot].token == token && !commands[slot].isRevoked { return slot }
+        }
+        return nil
+    }
+
+    /// Gives up a read: its memory is not touched any more, and no completion comes of it.
+    /// - Returns: false for another command, which has to end by itself.
+    public func revokeRead(token: UInt64) -> Bool {
+        guard let slot = slot(token: token), commands[slot].byteCount > 0, !commands[slot].isWrite
+        else { return false }
+        commands[slot].isRevoked = true
+        return true
     }
 
     /// The oldest completion that has not been taken.
@@ -137,10 +166,9 @@ public final class QueuePair {
         while inbound.lostScan < options.depth {
             let slot = UInt32(inbound.lostScan)
             inbound.lostScan &+= 1
-            if slots.isTaken(slot) {
-                slots.giveBack(slot)
-                return commands[Int(slot)].token
-            }
+            if !slots.isTaken(slot) { continue }
+            slots.giveBack(slot)
+            if !commands[Int(slot)].isRevoked { return commands[Int(slot)].token }
         }
         return nil
     }
@@ -151,18 +179,27 @@ public final class QueuePair {
         phase = .ended(fault)
     }
 
-    /// Ends the command in `slot`.
+    /// Takes the answer to the command in `slot`.
     func complete(_ slot: Int, status: UInt16, result: UInt64) {
         let command = commands[slot]
         if command.unsentCount > 0 { return end(.earlyAnswer) }
         let moved = command.isWrite ? command.granted : command.received
         if status == 0 && moved < command.byteCount { return end(.dataMissing) }
-        let status = command.isDamaged ? UInt16(NVME_SC_TRANSIENT_TRANSPORT) : status
-        let fits = completions.push(
-            Completion(token: command.token, status: status, result: result))
-        precondition(fits, "more completions than commands")
+        let answer = Completion(
+            token: command.token,
+            status: command.isDamaged ? UInt16(NVME_SC_TRANSIENT_TRANSPORT) : status,
+            result: result)
+        // Its memory is the kernel's until that says otherwise.
+        if command.pinCount > 0 { commands[slot].answer = answer } else { finish(slot, answer) }
+    }
+
+    /// Ends the command in `slot`, whose memory nobody has any more.
+    func finish(_ slot: Int, _ answer: Completion) {
         commands[slot].generation &+= 1
         slots.giveBack(UInt32(slot))
+        if commands[slot].isRevoked { return }
+        let fits = completions.push(answer)
+        precondition(fits, "more completions than commands")
     }
 }
 
@@ -181,8 +218,14 @@ struct CommandSlot: BitwiseCopyable {
     var granted = 0
     /// Its capsule and R2Ts, as far as they are not sent.
     var unsentCount = 0
+    /// Pinned sends of its data that have not ended.
+    var pinCount = 0
+    /// What the target has said while there are some.
+    var answer: QueuePair.Completion?
     /// A data digest was wrong.
     var isDamaged = false
+    /// A read that was given up: what comes for it is thrown away.
+    var isRevoked = false
     /// Counts the uses of the slot: an answer to an earlier one is told from an answer to this.
     var generation: UInt8 = 0
 
@@ -210,6 +253,8 @@ struct ConnectionTerms: Equatable {
     var hasDataDigest = false
     /// What a PDU's data offset from the host is a multiple of.
     var dataAlignment = 4
+    /// Bytes of one H2CData, at most, whatever the target takes: the staging area has room for two.
+    static let dataLimit = 1 << 17
     /// Of one H2CData.
     var dataLimit = Int(NVME_TCP_LEAST_MAXH2CDATA)
 }

@@ -16,6 +16,8 @@ public actor RemoteControllers {
         public let name: String
         public let paths: [RemotePath]
         public let policy: MultipathPolicy
+        /// Associations of predecessors with its subsystem that are waited for.
+        public let awaited: [AwaitedAssociation]
     }
 
     private struct Controller {
@@ -28,23 +30,44 @@ public actor RemoteControllers {
     }
 
     private let bdevs: BdevRegistry
+    private let reactorCount: Int
     private let log: @Sendable (String) -> Void
+    private let ledger: AssociationLedger
+    private let direct: DirectMemory?
     private var controllers: [Controller] = []
     /// Names that are being attached or detached.
     private var busy: Set<String> = []
     /// Attempts of a request that ends with a status, after the first; nil: as often as it takes.
     private var retryLimit: Int? = 3
+    /// Told the discovery service of a path that is given up.
+    private var onGiveUp: @Sendable (String) -> Void = { _ in }
 
-    /// - Parameter log: takes an event as `key=value`.
-    public init(bdevs: BdevRegistry, log: @escaping @Sendable (String) -> Void) {
+    /// - Parameters:
+    ///   - reactorCount: reactors that may use a bdev.
+    ///   - associations: directory of the record of associations, which every service has that may
+    ///     drive the same functions; nil for a service whose functions end with it.
+    ///   - direct: host memory that targets may reach by RDMA; nil: everything is staged.
+    ///   - log: takes an event as `key=value`.
+    public init(
+        bdevs: BdevRegistry, reactorCount: Int, associations: String? = nil,
+        direct: DirectMemory? = nil, log: @escaping @Sendable (String) -> Void
+    ) {
+        ledger = AssociationLedger(directory: associations, log: log)
+        self.direct = direct
         self.bdevs = bdevs
+        self.reactorCount = reactorCount
         self.log = log
     }
 
     public func setRetryLimit(_ limit: Int?) { retryLimit = limit }
 
     public var all: [Listing] {
-        controllers.map { Listing(name: $0.name, paths: $0.paths, policy: $0.policy) }
+        controllers.map { controller in
+            let subsystem = controller.paths.first?.options.subsystem ?? ""
+            return Listing(
+                name: controller.name, paths: controller.paths, policy: controller.policy,
+                awaited: ledger.awaited(subsystem))
+        }
     }
 
     private func index(_ name: String) throws(PathFault) -> Int {
@@ -64,15 +87,16 @@ public actor RemoteControllers {
     // MARK: Attach
 
     /// Connects a path and makes the bdevs that it adds.
+    /// - Parameter discovery: the service that leads there.
     /// - Returns: the names of all bdevs of `name`.
     public func attach(
         _ name: String, _ options: PathOptions, _ multipath: Multipath = .failover,
-        bdevLimit: Int = 128
+        bdevLimit: Int = 128, discovery: String? = nil
     ) async throws(PathFault) -> [String] {
         try check(name, options, multipath)
         try begin(name)
         defer { busy.remove(name) }
-        let path = try makePath(options)
+        let path = try makePath(options, discovery)
         let fault = await path.open { [weak self] event in
             Task { await self?.handle(event, of: path, name) }
         }
@@ -86,9 +110,13 @@ public actor RemoteControllers {
         }
     }
 
-    private func makePath(_ options: PathOptions) throws(PathFault) -> RemotePath {
+    private func makePath(
+        _ options: PathOptions, _ discovery: String?
+    ) throws(PathFault) -> RemotePath {
         do throws(SystemError) {
-            return try RemotePath(options)
+            return try RemotePath(
+                options, reactorCount: reactorCount, ledger, direct: direct,
+                discovery: discovery)
         } catch { throw PathFault(error) }
     }
 
@@ -136,8 +164,11 @@ public actor RemoteControllers {
         }
         controller.paths.append(path)
         try follow(path, &controller)
-        controllers.removeAll { $0.name == name }
-        controllers.append(controller)
+        if let index = controllers.firstIndex(where: { $0.name == name }) {
+            controllers[index] = controller
+        } else {
+            controllers.append(controller)
+        }
         return controller.namespaces.map { bdevName(controller, $0) }
     }
 
@@ -191,7 +222,8 @@ public actor RemoteControllers {
         _ facts: NamespaceFacts, _ path: RemotePath, _ controller: inout Controller
     ) throws(PathFault) {
         let namespace = RemoteNamespace(
-            facts, retryLimit: retryLimit ?? .max, policy: controller.policy)
+            facts, of: path.options.subsystem, retryLimit: retryLimit ?? .max,
+            policy: controller.policy, ledger)
         namespace.setPaths([NamespacePath(path, facts.access)])
         let device = BlockDevice(
             name: bdevName(controller, namespace), uuid: facts.identity.uuid ?? .random(),
@@ -218,9 +250,22 @@ public actor RemoteControllers {
         case .connected: log("event=path_connected \(place)")
         case .changed: log("event=namespaces_changed \(place)")
         case .lost(let fault): log("event=path_lost \(place) reason=\"\(fault)\"")
+        case .refused(let fault):
+            log("event=path_not_connected \(place) reason=\"\(fault)\"")
+            return
+        case .waiting(let lost):
+            log(
+                "event=waiting_for_association \(place) cntlid=\(lost.controllerID) "
+                    + "bound_ms=\(lost.boundMilliseconds.map { "\($0)" } ?? "none") "
+                    + "reason=\"it was lost, and the target may still carry out its commands\"")
+            return
+        case .late(let queue):
+            log("event=command_late \(place) queue=\(queue) action=abort")
+            return
         case .gone(let fault):
             log("event=path_given_up \(place) reason=\"\(fault)\"")
             try? await detach(name) { $0 === path }
+            if let discovery = path.discovery { onGiveUp(discovery) }
             return
         }
         guard
@@ -293,6 +338,17 @@ public actor RemoteControllers {
         throw PathFault(ErrorNumber.noDevice, "no bdev \"\(bdev)\" of a remote controller")
     }
 
+    /// The paths that a discovery service led to, and the names of their controllers.
+    public func discovered(by service: String) -> [(name: String, place: DiscoveryLog.Place)] {
+        controllers.flatMap { controller in
+            controller.paths.filter { $0.discovery == service }.map {
+                (controller.name, $0.options.discoveryPlace)
+            }
+        }
+    }
+
+    func whenGivenUp(_ action: @escaping @Sendable (String) -> Void) { onGiveUp = action }
+
     /// Bdevs of a name.
     public func bdevNames(_ name: String) throws(PathFault) -> [String] {
         let controller = controllers[try index(name)]
@@ -304,5 +360,6 @@ public actor RemoteControllers {
         for controller in controllers {
             for path in controller.paths { await path.close() }
         }
+        ledger.close()
     }
 }

@@ -17,18 +17,21 @@ public final class RemoteNamespace: Backend {
     private let blockCount: Atomic<UInt64>
     private let transferBlocks: Atomic<UInt64>
     let retryLimit: Int
+    private let ledger: AssociationLedger
+    private let subsystem: String
     /// Several controllers may have it.
     public let isShared: Bool
-    private let routing = Mutex(Routing())
+    private let routing = Mutex([NamespacePath]())
     /// Changes with the paths and the policy.
     private let generation = Atomic<UInt64>(1)
     private let packedPolicy: Atomic<UInt64>
 
-    private struct Routing {
-        var paths: [NamespacePath] = []
-    }
-
-    init(_ facts: NamespaceFacts, retryLimit: Int, policy: MultipathPolicy) {
+    init(
+        _ facts: NamespaceFacts, of subsystem: String, retryLimit: Int, policy: MultipathPolicy,
+        _ ledger: AssociationLedger
+    ) {
+        self.subsystem = subsystem
+        self.ledger = ledger
         id = facts.id
         identity = facts.identity
         blockByteCount = facts.blockByteCount
@@ -55,17 +58,23 @@ public final class RemoteNamespace: Backend {
         try NamespaceChannel(self, depth: depth, at: site)
     }
 
+    public func hold(for holder: UInt64) throws(SystemError) { try ledger.hold(for: holder) }
+
+    public func isHeld(by holder: UInt64) -> Bool {
+        ledger.isHeld(by: holder, subsystem: subsystem)
+    }
+
     /// Its size as a target reports it now. The caller tells the device.
     func resize(toBlockCount count: UInt64) { blockCount.store(count, ordering: .relaxed) }
 
     /// Its paths, in the order they were attached, and a number that grows with each change.
     var paths: (generation: UInt64, paths: [NamespacePath]) {
-        routing.withLock { (generation.load(ordering: .relaxed), $0.paths) }
+        routing.withLock { (generation.load(ordering: .relaxed), $0) }
     }
 
     func setPaths(_ paths: [NamespacePath]) {
         routing.withLock { routing in
-            routing.paths = paths
+            routing = paths
             let least = paths.map(\.path.transferByteCount).min() ?? RemoteNamespace.byteLimit
             transferBlocks.store(
                 UInt64(max(1, min(least, RemoteNamespace.byteLimit) / blockByteCount)),

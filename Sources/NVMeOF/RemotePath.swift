@@ -19,6 +19,12 @@ public final class RemotePath: Sendable {
         /// Namespaces or their access states may have changed.
         case changed
         case lost(PathFault)
+        /// It was not made again, for another reason than the last time, and is tried later.
+        case refused(PathFault)
+        /// Connected again, and until this one has ended at the target nothing is sent.
+        case waiting(Association)
+        /// The target has not answered a command in its time and is asked to abort it.
+        case late(queue: Int)
         /// Given up: nobody connects it again.
         case gone(PathFault)
     }
@@ -41,14 +47,31 @@ public final class RemotePath: Sendable {
     }
 
     public let options: PathOptions
+    /// The discovery service that led to it; nil for one that a client has attached.
+    public let discovery: String?
+    /// Of the service: so many I/O queues are wanted.
+    let reactorCount: Int
+    let ledger: AssociationLedger
+    /// Memory of requests that a target may reach; nil: everything is staged.
+    let direct: DirectMemory?
+    /// Of queues that several reactors shared, one after another.
+    let sharedCounters = WorkCounters()
     let bell: SharedDescriptor
     let state = Mutex(State())
     private let requestsFail = Atomic<Bool>(false)
     private let closed = Atomic<Bool>(false)
+    private let berthCount = Atomic<Int>(0)
     private let transferLimit = Atomic<Int>(RemoteNamespace.byteLimit)
 
-    init(_ options: PathOptions) throws(SystemError) {
+    init(
+        _ options: PathOptions, reactorCount: Int, _ ledger: AssociationLedger,
+        direct: DirectMemory? = nil, discovery: String? = nil
+    ) throws(SystemError) {
+        self.direct = direct
         self.options = options
+        self.discovery = discovery
+        self.ledger = ledger
+        self.reactorCount = reactorCount
         bell = SharedDescriptor(try EventDescriptor.create())
     }
 
@@ -57,6 +80,10 @@ public final class RemotePath: Sendable {
     public var phase: Phase { state.withLock { $0.phase } }
     public var facts: ControllerFacts { state.withLock { $0.facts } }
     var namespaces: [NamespaceFacts] { state.withLock { $0.namespaces } }
+    /// Of the I/O queues since the path was made.
+    public var work: PathWork {
+        berths.map(\.counters.total).reduce(sharedCounters.total, +)
+    }
     public var grantedQueues: Int { state.withLock { $0.grantedQueues } }
 
     /// Starts the thread and returns when the first attempt has ended: why it failed, and then the
@@ -122,7 +149,7 @@ public final class RemotePath: Sendable {
 
     /// Whether the reactor of this thread has used the path.
     public func isUsed(by threadID: Int32) -> Bool {
-        state.withLock { $0.berths.contains { $0.threadID == threadID } }
+        berths.contains { $0.threadID == threadID }
     }
 
     // MARK: The path's thread
@@ -144,10 +171,21 @@ public final class RemotePath: Sendable {
 
     /// A place for a reactor; its connection follows.
     func makeBerth() throws(SystemError) -> Berth {
-        let berth = try Berth(pathBell: bell)
-        state.withLock { $0.berths.append(berth) }
+        let berth = try Berth(pathBell: bell, depth: options.queueEntries)
+        state.withLock { state in
+            state.berths.append(berth)
+            berthCount.add(1, ordering: .releasing)
+        }
         ring()
         return berth
+    }
+
+    /// Places of reactors, whole as they were made: a sanitizer does not see the order that a lock
+    /// keeps which was waited for, but that of the count.
+    var berths: [Berth] {
+        let all = state.withLock { $0.berths }
+        _ = berthCount.load(ordering: .acquiring)
+        return all
     }
 
     /// Whether requests that wait for the path fail instead.
@@ -161,7 +199,7 @@ public final class RemotePath: Sendable {
 
     /// Has them look at what is known of the path.
     func wakeReactors() {
-        for berth in state.withLock({ $0.berths }) { berth.ring() }
+        for berth in berths { berth.ring() }
     }
 
     var isClosed: Bool { closed.load(ordering: .acquiring) }

@@ -55,6 +55,9 @@ extension Service {
                 defaultValue: "1"),
             SettingFacts(
                 name: "SNAP_EMULATION_MANAGER", value: context.manager.name, defaultValue: ""),
+            SettingFacts(
+                name: Options.directVariable, value: options.isDirect ? "1" : "0",
+                defaultValue: "1"),
             SettingFacts(name: "VBLK_RECOVERY_SHM", value: "1", defaultValue: "1"),
             SettingFacts(name: "VIRTIO_EMU_PROVIDER", value: "dpu", defaultValue: "dpu"),
         ]

@@ -7,6 +7,7 @@ internal import Logging
 internal import NVMe
 internal import NVMeOF
 internal import Platform
+internal import RDMA
 internal import Reactor
 internal import SoftDPU
 
@@ -23,11 +24,15 @@ final class Service: ServiceFacts {
         var rpcTCP: RPCServer.TCPAddress?
         var cores: [Int]
         var reactor = Reactor.Options()
-        /// Control socket of a software DPU; nil embeds one.
-        var dpuSocketPath: String?
+        /// The software DPU; nil embeds one.
+        var dpu: DPUPlace?
         var inventory: Inventory
         /// RDMA device whose queue pairs the reactors take.
         var rdmaDevice = "mlx5_0"
+        var dataPath = DataPath.mapped
+        static let directVariable = "SNAP_RDMA_ZCOPY_ENABLE"
+        /// Remote targets reach host memory by RDMA.
+        let isDirect = ProcessFacts.environment(directVariable) != "0"
         var waitsForRPC = false
         var allowedMethods: Set<String>?
         var history = HistoryOptions()
@@ -51,38 +56,33 @@ final class Service: ServiceFacts {
     ) async throws {
         self.options = options
         self.log = log
-        group = try ReactorGroup(cores: options.cores, options: options.reactor)
-        let socket: SharedDescriptor
-        if let path = options.dpuSocketPath {
-            embedded = nil
-            socket = try RemoteManager.connect(to: path)
-        } else {
-            let dpu = try Self.embed(options, log)
-            embedded = dpu
-            socket = try dpu.connect()
-            log.notice(
-                "event=embedded_dpu note=\"functions and malloc bdevs end with this process\"")
-        }
-        let need = QueuePairNeed(device: options.rdmaDevice, count: options.cores.count)
+        let device = try Self.rdmaDevice(options)
+        group = try ReactorGroup(
+            cores: options.cores, options: options.reactor, dataPath: options.dataPath)
+        let connection: ControlConnection
+        (connection, embedded) = try await Self.connect(options, log)
+        // A device that is there says itself what it gives.
+        let need =
+            device == nil
+            ? QueuePairNeed(device: options.rdmaDevice, count: options.cores.count) : nil
         let manager = try await RemoteManager(
-            socket, service: options.rpcSocketPath, queuePairs: need,
-            reconnectingTo: options.dpuSocketPath, log: log
+            connection, service: options.rpcSocketPath, queuePairs: need,
+            dataPath: options.dataPath, reconnectingTo: options.dpu, log: log
         ) { reason in
             log.error("event=dpu_link_ended reason=\"\(reason)\"")
         }
+        if let device { try await group.openLinks(over: device, to: manager) }
         let notifications = NotificationRing()
-        let bdevs = BdevRegistry { change in
-            switch change {
-            case .registered(let name): notifications.post(.bdevRegister, name)
-            case .unregistered(let name): notifications.post(.bdevUnregister, name)
-            case .resized(let name): notifications.post(.bdevResize, name)
-            }
-        }
-        let controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
+        let bdevs = Self.bdevs(telling: notifications)
+        let direct = options.isDirect ? DirectMemory { log.notice("\($0)") } : nil
+        let controllers = VirtioBlkControllers(
+            manager: manager, group: group, storage: direct, log: log)
         let nvme = NVMeSubsystems(
-            manager: manager, group: group, memoryVersion: options.memoryVersion, log: log)
+            manager: manager, group: group, memoryVersion: options.memoryVersion,
+            storage: direct, log: log)
         context = StorageContext(
-            bdevs: bdevs, manager: manager, controllers: controllers, nvme: nvme, log: log)
+            bdevs: bdevs, manager: manager, controllers: controllers, nvme: nvme,
+            associations: Self.associations(options), direct: direct, log: log)
         history = options.history.start(log)
         registry = MethodRegistry(allowed: options.allowedMethods, history: history)
         let record = try options.stateDirectory.map(Self.record)
@@ -96,6 +96,61 @@ final class Service: ServiceFacts {
         registry.registerVirtioBlk(context)
         registry.registerNVMe(context)
         registry.registerRecovery(recovery, context)
+    }
+
+    private static func bdevs(telling notifications: NotificationRing) -> BdevRegistry {
+        BdevRegistry { change in
+            switch change {
+            case .registered(let name): notifications.post(.bdevRegister, name)
+            case .unregistered(let name): notifications.post(.bdevUnregister, name)
+            case .resized(let name): notifications.post(.bdevResize, name)
+            }
+        }
+    }
+
+    /// To the software DPU, and the one that is embedded when it is.
+    private static func connect(
+        _ options: Options, _ log: Logger
+    ) async throws -> (ControlConnection, SoftDPU?) {
+        guard let place = options.dpu else {
+            let dpu = try embed(options, log)
+            log.notice(
+                "event=embedded_dpu note=\"functions and malloc bdevs end with this process\"")
+            return (ControlConnection(try dpu.connect()), dpu)
+        }
+        if case .network = place {
+            log.notice("event=remote_dpu note=\"malloc bdevs end with this process\"")
+        }
+        return (try await place.connect(), nil)
+    }
+
+    /// Beside the control socket, or, where the DPU is on another machine, beside the RPC socket:
+    /// all services of one software DPU on this machine have it.
+    private static func associations(_ options: Options) -> String? {
+        let path: String
+        switch options.dpu {
+        case .socket(let socket): path = socket
+        case .network: path = options.rpcSocketPath
+        case nil: return nil
+        }
+        let end = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+        return (end.map { String(path[...$0]) } ?? "./") + "nvmeof"
+    }
+
+    /// The device of the RDMA data path, with a queue pair for each reactor to give; nil for the
+    /// mapped one.
+    private static func rdmaDevice(_ options: Options) throws -> VerbsDevice? {
+        guard options.dataPath == .rdma else { return nil }
+        do throws(RDMAError) {
+            let device = try VerbsDevice(options.rdmaDevice)
+            let grant = try device.grant(ofQueuePairs: options.cores.count)
+            if let refusal = grant.refusal { throw refusal }
+            return device
+        } catch {
+            throw StartRefusal(
+                reason: "--data-path rdma: \(error); name a device with --rdma-device, or start "
+                    + "with --data-path mapped")
+        }
     }
 
     private static func record(in directory: String) throws -> ConfigurationRecord {
@@ -148,6 +203,7 @@ final class Service: ServiceFacts {
         await server.close()
         await context.nvme.closeAll()
         await context.controllers.closeAll()
+        await context.discoveries.closeAll()
         await context.remotes.closeAll()
         group.stop()
         embedded?.stop()

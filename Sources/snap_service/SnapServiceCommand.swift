@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Card
 internal import ControlAPI
+internal import Hardware
 internal import JSONRPC
 internal import Logging
 internal import NVMe
@@ -26,8 +27,17 @@ struct SnapServiceCommand: AsyncParsableCommand {
         help: "Cores of the reactors: a mask (0x3) or a list ([0,1]).")
     var cpuMask = "0x1"
 
-    @Option(help: "Control socket of a software DPU (softdpu run); without it one is embedded.")
+    @Option(
+        help: ArgumentHelp(
+            "Control socket of a software DPU (softdpu run), or ADDRESS:PORT of one on another"
+                + " machine (its --listen), with --data-path rdma and --dpu-secret-file; without it"
+                + " one is embedded."))
     var dpu: String?
+
+    @Option(
+        name: .customLong("dpu-secret-file"),
+        help: "What a software DPU on another machine has as its --secret-file.")
+    var secretFile: String?
 
     @Option(help: "Directory of the embedded DPU's sockets; <rpc socket>.run when left out.")
     var run: String?
@@ -60,6 +70,13 @@ struct SnapServiceCommand: AsyncParsableCommand {
         name: .customLong("rdma-device"),
         help: "RDMA device that gives each reactor its queue pair.")
     var rdmaDevice = "mlx5_0"
+
+    @Option(
+        name: .customLong("data-path"),
+        help: ArgumentHelp(
+            "How controllers reach host memory: mapped, or rdma, where commands, data and"
+                + " completions move by RDMA only, over --rdma-device."))
+    var dataPathName = DataPath.mapped.rawValue
 
     @Option(
         name: .customLong("rpc-tcp"),
@@ -109,6 +126,7 @@ struct SnapServiceCommand: AsyncParsableCommand {
             throw ValidationError("--virtio-blk-pfs, --nvme-pfs and their VFs: \(problem)")
         }
         _ = try inventory()
+        _ = try place()
     }
 
     /// The card of the embedded software DPU.
@@ -140,6 +158,7 @@ struct SnapServiceCommand: AsyncParsableCommand {
         var inventory = Inventory(runDirectory: run ?? rpcSocket + ".run")
         inventory.card = card
         inventory.isEmbedded = true
+        if try dataPath() == .rdma { inventory.rdmaDevice = rdmaDevice }
         if let bad = doorbells.first(where: { !inventory.takeDoorbells($0) }) {
             throw ValidationError(
                 "--nvme-doorbells \(bad) is neither trapped, mapped nor VUID=MODE")
@@ -150,18 +169,39 @@ struct SnapServiceCommand: AsyncParsableCommand {
     private func options() throws -> Service.Options {
         var options = Service.Options(
             rpcSocketPath: rpcSocket, cores: try cores(), inventory: try inventory())
-        options.dpuSocketPath = dpu
+        options.dpu = try place()
         options.stateDirectory = state ?? (dpu == nil ? nil : rpcSocket + ".state")
         if options.stateDirectory?.isEmpty == true { options.stateDirectory = nil }
         options.memoryVersion = memoryVersion
         options.rpcTCP = try tcpAddress()
         options.rdmaDevice = rdmaDevice
+        options.dataPath = try dataPath()
         options.waitsForRPC = waitForRPC
         options.allowedMethods = rpcsAllowed.map { Set($0.split(separator: ",").map(String.init)) }
         options.history.path = rpcLog
         options.reactor.neverSleeps = neverSleeps
         options.reactor.patienceNanoseconds = patienceMicroseconds * 1000
         return options
+    }
+
+    private func place() throws -> DPUPlace? {
+        guard let dpu else { return nil }
+        guard let (address, port) = DPUPlace.endpoint(dpu) else { return .socket(dpu) }
+        guard let secretFile else {
+            throw ValidationError("--dpu \(dpu) needs --dpu-secret-file FILE, as softdpu has it")
+        }
+        guard try dataPath() == .rdma else {
+            throw ValidationError(
+                "--dpu \(dpu): memory of another machine is reached by RDMA; add --data-path rdma")
+        }
+        return .network(address: address, port: port, try SharedSecret(path: secretFile))
+    }
+
+    private func dataPath() throws -> DataPath {
+        guard let path = DataPath(rawValue: dataPathName) else {
+            throw ValidationError("--data-path \(dataPathName) is neither mapped nor rdma")
+        }
+        return path
     }
 
     private func cores() throws -> [Int] {

@@ -29,8 +29,8 @@ void kernel_queue_transfer(struct kernel_queue *queue, uint32_t slot, bool is_wr
 void kernel_queue_sync(struct kernel_queue *queue, uint32_t slot, int descriptor);
 
 /// Hands all prepared operations to the kernel. What it refuses gets a result at once; what it has
-/// no room for stays prepared.
-void kernel_queue_submit(struct kernel_queue *queue);
+/// no room for stays prepared. `under_way` operations of before have no result yet.
+void kernel_queue_submit(struct kernel_queue *queue, uint32_t under_way);
 uint32_t kernel_queue_prepared(const struct kernel_queue *queue);
 
 /// Takes one result: bytes done or a negated errno. False when there is none.

@@ -178,6 +178,7 @@ enum {
     NVME_OAES_NAMESPACE_ATTRIBUTE = 1 << 8,
     NVME_SGLS_SUPPORTED = 1 << 0,  // no alignment asked for
     NVME_SGLS_LARGER_THAN_DATA = 1 << 18,
+    NVME_SGLS_OFFSETS = 1 << 20,  // into the capsule
 };
 
 struct nvme_lba_format {

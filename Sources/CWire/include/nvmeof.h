@@ -116,11 +116,55 @@ enum {
     NVME_TCP_TERM_REQ_LIMIT = 152,  // with the header that was wrong
 };
 
-// SGL descriptors of capsules (Fabrics §4.2, TCP §3.4): data in the capsule, data in units of their
-// own.
+// SGL descriptors of capsules (Fabrics §4.2, TCP §3.4): data in the capsule, further descriptors in
+// it, data in units of their own.
 enum {
+    NVME_SGL_BYTES = 16,
     NVME_SGL_IN_CAPSULE = 0x01,
+    NVME_SGL_LAST_SEGMENT_IN_CAPSULE = 0x31,
     NVME_SGL_TRANSPORT = 0x5A,
+};
+
+// --- Fabrics §7.3: NVMe over RDMA ---
+
+// What the connection manager's messages carry for NVMe.
+struct nvme_rdma_request {
+    uint16_t record_format;
+    uint16_t queue_id;
+    uint16_t host_receive_entries;  // HRQSIZE
+    uint16_t host_send_entries;     // HSQSIZE, 0-based
+    uint16_t controller_id;         // of an I/O queue
+    uint8_t reserved[22];
+};
+ASSERT_SIZE(struct nvme_rdma_request, 32);
+ASSERT_OFFSET(struct nvme_rdma_request, controller_id, 8);
+
+struct nvme_rdma_accept {
+    uint16_t record_format;
+    uint16_t controller_receive_entries;  // CRQSIZE
+    uint8_t reserved[28];
+};
+ASSERT_SIZE(struct nvme_rdma_accept, 32);
+
+struct nvme_rdma_reject {
+    uint16_t record_format;
+    uint16_t status;
+};
+ASSERT_SIZE(struct nvme_rdma_reject, 4);
+
+enum {
+    NVME_RDMA_RECORD_FORMAT = 0,
+    NVME_RDMA_INVALID_LENGTH = 1,  // status of a rejection
+    NVME_RDMA_INVALID_FORMAT = 2,
+    NVME_RDMA_INVALID_QUEUE = 3,
+    NVME_RDMA_INVALID_SEND_ENTRIES = 4,
+    NVME_RDMA_INVALID_RECEIVE_ENTRIES = 5,
+    NVME_RDMA_NO_RESOURCES = 6,
+    NVME_RDMA_INVALID_READS_IN = 7,
+    NVME_RDMA_INVALID_READS_OUT = 8,
+    NVME_RDMA_INVALID_CONTROLLER = 9,
+
+    NVME_SGL_KEYED_LENGTH_BITS = 24,  // of a keyed data block: length, then four bytes of key
 };
 
 // --- Fabrics §3: commands ---
@@ -131,9 +175,7 @@ enum {
     NVME_FABRICS_CONNECT = 0x01,
     NVME_FABRICS_PROPERTY_GET = 0x04,
 
-    NVME_CONNECT_DISABLE_SQ_FLOW_CONTROL = 1 << 2,
     NVME_CONNECT_ANY_CONTROLLER = 0xFFFF,
-    NVME_QUALIFIED_NAME_LIMIT = 223,
 };
 
 struct nvme_connect_command {
@@ -192,6 +234,17 @@ enum {
     NVME_SC_CONNECT_HOST = 0x84,
 };
 
+// The result of a Connect refused for its parameters: offset of the first bad field, in the data
+// when bit 16 is set.
+enum {
+    NVME_CONNECT_BAD_CONTROLLER = 1 << 16 | 16,
+};
+
+// Identify Controller: Command Quiesce Time in milliseconds (Base 2.1).
+enum {
+    NVME_IDENTIFY_CQT_OFFSET = 386,
+};
+
 // Identify Controller, bytes 1792 to 2047 (Fabrics §4.1).
 struct nvme_identify_fabrics {
     uint32_t command_capsule_units;  // IOCCSZ, 16 bytes each
@@ -204,46 +257,6 @@ struct nvme_identify_fabrics {
 };
 ASSERT_SIZE(struct nvme_identify_fabrics, 256);
 
-// --- Fabrics §5: Discovery ---
-
-enum {
-    NVME_LOG_DISCOVERY = 0x70,
-    NVME_FABRICS_RDMA = 1,  // TRTYPE
-    NVME_FABRICS_TCP = 3,
-    NVME_FABRICS_IPV4 = 1,  // ADRFAM
-    NVME_FABRICS_IPV6 = 2,
-    NVME_DISCOVERY_REFERRAL = 1,  // SUBTYPE
-    NVME_DISCOVERY_NVME = 2,
-};
-
-struct nvme_discovery_header {
-    uint64_t generation;
-    uint64_t record_count;
-    uint16_t record_format;
-    uint8_t reserved[1006];
-};
-ASSERT_SIZE(struct nvme_discovery_header, 1024);
-
-struct nvme_discovery_entry {
-    uint8_t transport_type;
-    uint8_t address_family;
-    uint8_t subsystem_type;
-    uint8_t transport_requirements;
-    uint16_t port_id;
-    uint16_t controller_id;
-    uint16_t admin_queue_size;
-    uint16_t flags;
-    uint8_t reserved12[20];
-    uint8_t service[32];
-    uint8_t reserved64[192];
-    uint8_t subsystem_name[256];
-    uint8_t address[256];
-    uint8_t transport_specific[256];
-};
-ASSERT_SIZE(struct nvme_discovery_entry, 1024);
-ASSERT_OFFSET(struct nvme_discovery_entry, service, 32);
-ASSERT_OFFSET(struct nvme_discovery_entry, subsystem_name, 256);
-
 // --- Base §8.1: Asymmetric Namespace Access ---
 
 enum {
@@ -254,7 +267,6 @@ enum {
     NVME_ANA_INACCESSIBLE = 3,
     NVME_ANA_PERSISTENT_LOSS = 4,
     NVME_ANA_CHANGE = 15,
-    NVME_AER_NOTICE_ANA_CHANGE = 3,
     NVME_OAES_ANA_CHANGE = 1 << 11,
 
     NVME_SC_ANA_PERSISTENT_LOSS = 0x01,  // path related
@@ -278,5 +290,53 @@ struct nvme_ana_group {
     // Namespace identifiers follow, four bytes each.
 };
 ASSERT_SIZE(struct nvme_ana_group, 32);
+
+// --- Fabrics: the discovery log page ---
+
+enum {
+    NVME_LOG_DISCOVERY = 0x70,
+    NVME_LOG_DISCOVERY_ENTRY_BYTES = 1024,  // the header has as many
+    NVME_LOG_DISCOVERY_FORMAT = 0,
+
+    NVME_DISCOVERY_TRANSPORT_RDMA = 1,
+    NVME_DISCOVERY_TRANSPORT_TCP = 3,
+    NVME_DISCOVERY_FAMILY_IPV4 = 1,
+    NVME_DISCOVERY_FAMILY_IPV6 = 2,
+    NVME_DISCOVERY_REFERRAL = 1,
+    NVME_DISCOVERY_SUBSYSTEM = 2,
+    NVME_DISCOVERY_CURRENT = 3,
+    NVME_DISCOVERY_SECURITY_MASK = 3,  // of the requirements
+    NVME_DISCOVERY_SECURITY_REQUIRED = 1,
+};
+#define NVME_OAES_DISCOVERY_CHANGE (1u << 31)
+
+struct nvme_discovery_header {
+    uint64_t generation;
+    uint64_t entry_count;
+    uint16_t format;
+    uint8_t reserved18[1006];
+};
+ASSERT_SIZE(struct nvme_discovery_header, NVME_LOG_DISCOVERY_ENTRY_BYTES);
+
+struct nvme_discovery_entry {
+    uint8_t transport;
+    uint8_t family;
+    uint8_t kind;
+    uint8_t requirements;
+    uint16_t port_id;
+    uint16_t controller_id;
+    uint16_t admin_entries;
+    uint16_t flags;
+    uint8_t reserved12[20];
+    uint8_t service[32];
+    uint8_t reserved64[192];
+    uint8_t subsystem_name[256];
+    uint8_t address[256];
+    uint8_t specific[256];
+};
+ASSERT_SIZE(struct nvme_discovery_entry, NVME_LOG_DISCOVERY_ENTRY_BYTES);
+ASSERT_OFFSET(struct nvme_discovery_entry, service, 32);
+ASSERT_OFFSET(struct nvme_discovery_entry, subsystem_name, 256);
+ASSERT_OFFSET(struct nvme_discovery_entry, address, 512);
 
 #endif
