@@ -41,22 +41,23 @@ struct NVMePerfRun {
             queue.queue.publish()
             underWay += queue.started.count
         }
-        var pauses = PauseRecord(from: start, shortest: options.shortestPause)
+        var wait = AnswerWait(from: start, shortestPause: options.shortestPause)
         while underWay > 0 {
             let now = Ticks.now()
-            let isOver = now >= end
+            let isOver = now >= end || options.interruption?.isDue == true
             var answered = 0
             for queue in queues {
                 answered &+= try poll(queue, now: now, again: !isOver, &outcome)
             }
             if isOver { underWay -= answered }
             if answered > 0 {
-                pauses.answered(at: now)
-            } else if pauses.silence(at: now) > 30_000_000_000 {
-                throw PerfError("no answer for 30 seconds with \(underWay) commands under way")
+                wait.answered(at: now)
+            } else {
+                try wait.unanswered(underWay, at: now)
             }
+            if !isOver, options.isAhead(outcome.requests, since: start) { wait.rest() }
         }
-        outcome.pauses = pauses.pauses
+        outcome.pauses = wait.pauses
         outcome.nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
         outcome.processorNanoseconds = Clock.threadNanoseconds() - processorStart
         return outcome

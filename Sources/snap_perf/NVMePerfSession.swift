@@ -14,6 +14,8 @@ final class NVMePerfSession {
         var doorbells: NVMeDoorbellKind?
     }
 
+    let function: NVMeFunctionClient
+    let memory: DMAMemory
     let driver: NVMeDriver
     let namespace: NVMeNamespaceFacts
     let byteCount: Int
@@ -27,10 +29,9 @@ final class NVMePerfSession {
             entryCount: options.entryCount, slotCount: options.depth,
             bufferByteCount: options.byteCount)
         let size = layout.byteCount * options.queueCount + 1 << 16
-        driver = NVMeDriver(
-            try NVMeFunctionClient(path: socket),
-            memory: try DMAMemory(byteCount: (size + 0x1F_FFFF) & ~0x1F_FFFF),
-            options: driverOptions)
+        function = try NVMeFunctionClient(path: socket)
+        memory = try DMAMemory(byteCount: (size + 0x1F_FFFF) & ~0x1F_FFFF)
+        driver = NVMeDriver(function, memory: memory, options: driverOptions)
         try driver.enable()
         let limit = try driver.entryLimit()
         guard options.entryCount <= limit else {

@@ -35,14 +35,13 @@ struct NVMePerfVerification {
             queue.submit(slot, isWrite: isWrite, block: place * blocks)
         }
         queue.queue.publish()
-        let deadline = Clock.monotonicNanoseconds() + 30_000_000_000
+        var wait = AnswerWait()
         while queue.queue.outstanding > 0 {
             guard let answer = queue.queue.poll() else {
-                if Clock.monotonicNanoseconds() > deadline {
-                    throw PerfError("no answer for 30 seconds")
-                }
+                try wait.unanswered(queue.queue.outstanding, at: .now())
                 continue
             }
+            wait.answered(at: .now())
             guard answer.isKnown, answer.status.isSuccess else {
                 throw PerfError("slot \(answer.slot) was answered with \(answer.status)")
             }

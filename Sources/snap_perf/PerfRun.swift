@@ -16,11 +16,22 @@ struct PerfRun {
         var byteCount = 4096
         var isRandom = true
         var seconds = 2.0
+        /// Requests per second; 0: as many as there can be.
+        var rate = 0.0
+        /// Ends it before.
+        var interruption: Interruption?
         var seed: UInt64 = 1
         /// Writes and reads back what it has written, in the place of `pattern`.
         var isChecked = false
         /// Nanoseconds without an answer that count as a pause.
         var shortestPause = UInt64.max / 4
+
+        /// Whether `count` requests are more than `rate` allows since `start`.
+        func isAhead(_ count: UInt64, since start: Ticks) -> Bool {
+            if rate == 0 { return false }
+            let nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
+            return Double(count) * 1e9 > rate * Double(nanoseconds)
+        }
     }
 
     struct Outcome {
@@ -65,22 +76,23 @@ struct PerfRun {
             publish(ring)
         }
         var underWay = session.rings.reduce(0) { $0 + $1.queue.layout.slotCount }
-        var pauses = PauseRecord(from: start, shortest: options.shortestPause)
+        var wait = AnswerWait(from: start, shortestPause: options.shortestPause)
         while underWay > 0 {
             let now = Ticks.now()
-            let isOver = now >= end
+            let isOver = now >= end || options.interruption?.isDue == true
             var answered = 0
             for ring in session.rings {
                 answered += try reap(ring, now: now, again: !isOver, &outcome)
             }
             if isOver { underWay -= answered }
             if answered > 0 {
-                pauses.answered(at: now)
-            } else if pauses.silence(at: now) > 30_000_000_000 {
-                throw PerfError("no answer for 30 seconds with \(underWay) requests under way")
+                wait.answered(at: now)
+            } else {
+                try wait.unanswered(underWay, at: now)
             }
+            if !isOver, options.isAhead(outcome.requests, since: start) { wait.rest() }
         }
-        outcome.pauses = pauses.pauses
+        outcome.pauses = wait.pauses
         outcome.nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
         outcome.processorNanoseconds = Clock.threadNanoseconds() - processorStart
         return outcome

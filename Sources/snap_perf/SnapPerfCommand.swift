@@ -5,7 +5,7 @@ internal import Platform
 internal import VirtioDriver
 
 @main
-struct SnapPerfCommand: ParsableCommand {
+struct SnapPerfCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snap_perf",
         abstract: "Drives a virtio-blk or NVMe function with a polling driver and measures it.",
@@ -19,6 +19,12 @@ struct SnapPerfCommand: ParsableCommand {
 
     @Option(help: "Host socket of an NVMe function (vfio-user); several are driven at once.")
     var nvme: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Remote subsystem whose first namespace is driven by the initiator alone:"
+                + " 'trtype:tcp traddr:192.0.2.1 trsvcid:4420 subnqn:NQN', or trtype:rdma."))
+    var target: String?
 
     @Option(help: "NVMe: mapped, shadow or trapped; by default the first that is offered.")
     var doorbells: String?
@@ -77,8 +83,18 @@ struct SnapPerfCommand: ParsableCommand {
     @Flag(help: "Print the figures as a JSON object.")
     var json = false
 
+    @Option(help: "At most so many requests per second, sleeping between them; 0: no limit.")
+    var rate = 0.0
+
     @Option(help: "Stay connected and idle for so many seconds afterwards.")
     var hold = 0.0
+
+    @Option(
+        help: """
+            NVMe: end with a function level reset while reads are under way, and see that memory \
+            stays as it is for so many seconds.
+            """)
+    var flr: Double?
 
     @Flag(help: "Write, read back and compare all the time, in the place of --rw.")
     var check = false
@@ -101,20 +117,23 @@ struct SnapPerfCommand: ParsableCommand {
             throw ValidationError(
                 "--size \(size) must be a multiple of 512 and of 8 × --segments \(segments)")
         }
-        let limit = isNVMe ? queueSize - 1 : layout.slotLimit
+        let limit = isNVMe || target != nil ? queueSize - 1 : layout.slotLimit
         guard depth > 0, depth <= limit else {
             throw ValidationError("--depth \(depth): a ring of \(queueSize) entries takes \(limit)")
         }
+        guard rate >= 0 else { throw ValidationError("--rate \(rate) is less than 0") }
         guard !again || verify > 0 else { throw ValidationError("--again repeats --verify") }
         guard queues > 0 else { throw ValidationError("--queues must be at least 1") }
-        let ways = [socket != nil, !nvme.isEmpty, model != nil, nvmeModel != nil]
+        let ways = [socket != nil, !nvme.isEmpty, target != nil, model != nil, nvmeModel != nil]
         guard ways.count(where: { $0 }) == 1 else {
             throw ValidationError(
-                "give --socket or --nvme, or --model or --nvme-model to count a device model alone")
+                "give --socket, --nvme or --target, or --model or --nvme-model to count a "
+                    + "device model alone")
         }
         guard doorbells == nil || NVMeDoorbellKind(rawValue: doorbells ?? "") != nil else {
             throw ValidationError("--doorbells must be mapped, shadow or trapped")
         }
+        guard flr == nil || !nvme.isEmpty else { throw ValidationError("--flr is of --nvme") }
         guard !isNVMe || size <= 1 << 21 else {
             throw ValidationError("--size \(size): an NVMe command moves 2 MiB at most")
         }
@@ -132,14 +151,22 @@ struct SnapPerfCommand: ParsableCommand {
         return layout
     }
 
-    func run() throws {
+    func run() async throws {
         do {
             if let core { try Thread.pin(to: core) }
             if let model { return try ModelRun(layout).run(requestCount: model) }
             if let nvmeModel {
                 return try NVMeModelRun(byteCount: size, depth: depth).run(commandCount: nvmeModel)
             }
-            if let socket { try driveVirtio(socket) } else { try driveNVMe() }
+            if let target {
+                try await RemoteTarget(target).with { device in
+                    try report(try RemotePerf(device, depth: depth, runOptions()).run())
+                }
+            } else if let socket {
+                try driveVirtio(socket)
+            } else {
+                try driveNVMe()
+            }
         } catch {
             ProcessFacts.complain("snap_perf: \(error)")
             throw ExitCode(1)
@@ -159,7 +186,7 @@ struct SnapPerfCommand: ParsableCommand {
             }
         }
         if seconds > 0 {
-            var run = try PerfRun(session, runOptions)
+            var run = try PerfRun(session, runOptions())
             try report(try run.run())
         }
         holdOn()
@@ -185,15 +212,24 @@ struct SnapPerfCommand: ParsableCommand {
             }
         }
         if seconds > 0 {
-            var run = try NVMePerfRun(sessions, runOptions)
+            var run = try NVMePerfRun(sessions, runOptions())
             try report(try run.run())
         }
         holdOn()
-        for session in sessions { try session.stop() }
+        for session in sessions {
+            if let flr {
+                let taken = try NVMeReset(session).run(watching: flr)
+                ProcessFacts.say("reset: \(taken / 1_000_000) ms, memory is as it was since")
+            } else {
+                try session.stop()
+            }
+        }
     }
 
-    private var runOptions: PerfRun.Options {
+    private func runOptions() throws -> PerfRun.Options {
         var options = PerfRun.Options()
+        options.interruption = try Interruption()
+        options.rate = rate
         options.pattern = PerfRun.Pattern(rawValue: rw) ?? .read
         options.byteCount = size
         options.isRandom = !sequential
