@@ -146,19 +146,19 @@ final class Model {
             try Mapping.fresh(byteCount: Int(Self.geometry.byteCount)), Self.geometry)
     }
 
-    @Test(arguments: Seed.sample(8))
+    @Test(arguments: Seed.sample(Effort.of(8)))
     func `agree with a model on a malloc disk`(seed: Seed) throws {
         try model(ramDisk(), seed).run(requests: 300)
     }
 
-    @Test(arguments: KernelQueue.Kind.usable, Seed.sample(6))
+    @Test(arguments: KernelQueue.Kind.usable, Seed.sample(Effort.of(6)))
     func `agree with a model on a file`(engine: KernelQueue.Kind, seed: Seed) throws {
         let file = try ScratchFile(byteCount: Int(Self.geometry.byteCount))
         let backend = try file.backend(engine) { $0.allowsErasing = true }
         try model(backend, seed).run(requests: 300)
     }
 
-    @Test(arguments: Seed.sample(6))
+    @Test(arguments: Seed.sample(Effort.of(6)))
     func `agree with a model on a delay disk`(seed: Seed) throws {
         let latencies = try DelayLatencies(
             averageRead: 10, slowRead: 100, averageWrite: 30, slowWrite: 200)
@@ -166,7 +166,7 @@ final class Model {
         try model(DelayBackend(base, latencies), seed).run(requests: 300)
     }
 
-    @Test(arguments: Seed.sample(6))
+    @Test(arguments: Seed.sample(Effort.of(6)))
     func `agree with a model on an error disk that fails some`(seed: Seed) throws {
         let backend = ErrorBackend(BlockDevice(name: "base", backend: try ramDisk()))
         let model = try model(backend, seed, tolerating: [.failed])

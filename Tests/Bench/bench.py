@@ -6,6 +6,7 @@ the peer's alternate within the same minute, on the same core, under the same po
 other core. Example: bench.py --build .build/release --pairs 5 --seconds 2
 """
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -17,8 +18,8 @@ import tempfile
 import time
 
 from harness import (
-    NULL_BYTES, SERVICE_CORE, Calls, Driver, Service, cpu_seconds, figure, private_kib, running,
-    say)
+    DRIVER_CORE, NULL_BYTES, REPOSITORY, SERVICE_CORE, Calls, Driver, Service, cpu_seconds, figure,
+    private_kib, running, say)
 from nvme import nvme
 
 FILE_BYTES = 1 << 30
@@ -110,15 +111,18 @@ def file_disk(options, driver, directory):
         socket, command = peer_command(directory, node, "file")
         say("peer: " + " ".join(command))
         service = Service(options.build, directory, 1)
-        with service.start() as process, running(command, socket, directory / "peer.log") as peer:
-            service.rpc("bdev_aio_create", str(path), "Aio0", "512")
-            ours = service.controller(0, "Aio0")
-            results = paired(driver, ours, process.pid, socket, peer.pid, options.pairs, depth=32,
-                             size=4096, seconds=options.seconds)
-            figure("vblk.file.4k.qd32.iops",
-                   int(statistics.median(mine["iops"] for mine, _ in results)), "1/s")
-            ratio_figure("vblk.file.4k.qd32.ratio_qsd", results, "iops")
-            ratio_figure("vblk.file.4k.qd32.cpu_per_io_ratio_qsd", results, "cpu_per_io")
+        # Ours is io_uring, which costs less; Linux AIO has figures of its own.
+        with running(command, socket, directory / "peer.log") as peer:
+            for method, name in (("bdev_uring_create", "file"), ("bdev_aio_create", "file_aio")):
+                with service.start() as process:
+                    service.rpc(method, str(path), "File0", "512")
+                    ours = service.controller(0, "File0")
+                    results = paired(driver, ours, process.pid, socket, peer.pid, options.pairs,
+                                     depth=32, size=4096, seconds=options.seconds)
+                figure(f"vblk.{name}.4k.qd32.iops",
+                       int(statistics.median(mine["iops"] for mine, _ in results)), "1/s")
+                ratio_figure(f"vblk.{name}.4k.qd32.ratio_qsd", results, "iops")
+                ratio_figure(f"vblk.{name}.4k.qd32.cpu_per_io_ratio_qsd", results, "cpu_per_io")
     finally:
         path.unlink()
 
@@ -195,6 +199,45 @@ def count_instructions(options, directory, family, mode):
     figure(name, collected // count, "instructions")
 
 
+def in_guest(options, stage):
+    """A comparison that needs a guest with soft-RoCE devices."""
+    subprocess.run(
+        [sys.executable, "-u", REPOSITORY / f"Tests/EndToEnd/bench_{stage}.py",
+         str(options.seconds)], check=True, env={**os.environ, "SOFTSNAP_BIN": str(options.build)})
+
+
+def loopback(options, directory):
+    """The NVMe/TCP initiator alone, against a target process on this machine."""
+    library, disk = directory / "null_queue.so", directory / "disk"
+    subprocess.run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", library,
+                    REPOSITORY / "Tests/Bench/null_queue.c"], check=True)
+    with open(disk, "wb") as file:
+        file.truncate(NULL_BYTES)
+    program = REPOSITORY / "Tests/EndToEnd/nvmeof_target.py"
+    with subprocess.Popen(
+            ["taskset", "-c", str(SERVICE_CORE), sys.executable, "-u", program, disk,
+             "--null-queue", library], stdout=subprocess.PIPE, text=True) as target:
+        try:
+            port = target.stdout.readline().split()[1]
+            for depth in (1, 32, 128):
+                name = f"nvmf.tcp.loopback.4k.qd{depth}"
+                results = [initiator(options, port, depth) for _ in range(options.pairs)]
+                rates = [result["iops"] for result in results]
+                figure(f"{name}.iops", statistics.median(rates),
+                       f"({min(rates)} to {max(rates)})")
+        finally:
+            target.kill()
+
+
+def initiator(options, port, depth):
+    path = f"trtype:tcp traddr:127.0.0.1 trsvcid:{port} subnqn:nqn.2024-01.test:s1"
+    output = subprocess.run(
+        [options.build / "snap_perf", "--target", path, "--json", "--core", str(DRIVER_CORE),
+         "--size", "4096", "--depth", str(depth), "--seconds", str(options.seconds)],
+        check=True, capture_output=True, text=True).stdout
+    return json.loads(output)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=pathlib.Path, required=True,
@@ -203,7 +246,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a run")
     parser.add_argument("--file-directory", help="where the file of the file figures goes")
     parser.add_argument(
-        "--only", choices=["null", "file", "idle", "hardware", "nvme", "instructions"])
+        "--only", choices=["null", "file", "idle", "hardware", "nvme", "instructions",
+                           "loopback", "initiators", "data_paths"])
     options = parser.parse_args()
     options.build = options.build.resolve()
     if len(os.sched_getaffinity(0)) < 2:
@@ -216,6 +260,9 @@ def main():
         "hardware": lambda directory: hardware(options, directory),
         "nvme": lambda directory: nvme(options, driver, directory),
         "instructions": lambda directory: instructions(options, directory),
+        "loopback": lambda directory: loopback(options, directory),
+        "initiators": lambda directory: in_guest(options, "initiators"),
+        "data_paths": lambda directory: in_guest(options, "data_paths"),
     }
     for name, stage in stages.items():
         if options.only in (None, name):

@@ -13,6 +13,8 @@ import time
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SERVICE_CORE, DRIVER_CORE = 0, 1
 NULL_BYTES = 1 << 30
+# The kernel's name for a process's clock is made of its number and this (posix-timers.h).
+CPUCLOCK_SCHED = 2
 
 
 def say(text):
@@ -25,10 +27,9 @@ def figure(name, value, unit):
 
 
 def cpu_seconds(pid):
-    """CPU time of a process's threads, in nanoseconds counted by the scheduler: the ticks of
-    /proc/PID/stat are samples, and wrong for work that keeps step with the tick."""
-    files = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+    """CPU time of a process, threads that have ended too, in nanoseconds counted by the scheduler:
+    the ticks of /proc/PID/stat are samples, and wrong for work that keeps step with the tick."""
+    return time.clock_gettime(~pid << 3 | CPUCLOCK_SCHED)
 
 
 def private_kib(pid):

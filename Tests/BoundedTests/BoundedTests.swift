@@ -86,6 +86,31 @@ import Testing
     }
 }
 
+@Suite struct `Slot lists` {
+    /// Every sequence of eight steps on two lists of three slots.
+    @Test func `agree with arrays`() {
+        for choices in 0..<1 << 16 {
+            var lists = SlotLists(count: 2, slotCount: 3)
+            var model: [[UInt32]] = [[], []]
+            for step in 0..<8 {
+                let list = choices >> (2 * step) & 1
+                if choices >> (2 * step + 1) & 1 == 0 {
+                    let free = (0..<3).first { slot in !model.contains { $0.contains(slot) } }
+                    guard let free else { continue }
+                    lists.append(free, to: list)
+                    model[list].append(free)
+                } else {
+                    let first = model[list].isEmpty ? nil : model[list].removeFirst()
+                    if lists.popFirst(of: list) != first { Issue.record("pop \(choices)") }
+                }
+                if lists.isEmpty(0) != model[0].isEmpty || lists.isEmpty(1) != model[1].isEmpty {
+                    Issue.record("state \(choices)")
+                }
+            }
+        }
+    }
+}
+
 @Suite struct `Fixed table` {
     @Test func `has all its cells from the start`() {
         var table = FixedTable(count: 3, repeating: 5)
@@ -98,5 +123,42 @@ import Testing
             let table = FixedTable(count: 1, repeating: 0)
             _ = table[1]
         }
+    }
+}
+
+@Suite struct `Object list` {
+    private final class Thing {
+        let number: Int
+        let onEnd: (Int) -> Void
+        init(_ number: Int, onEnd: @escaping (Int) -> Void) {
+            self.number = number
+            self.onEnd = onEnd
+        }
+        deinit { onEnd(number) }
+    }
+
+    @Test func `keeps its objects in order, until they are taken or it ends`() {
+        var ended: [Int] = []
+        do {
+            var list = ObjectList<Thing>(capacity: 3)
+            for number in 0..<3 {
+                let fits = list.append(Thing(number) { ended.append($0) })
+                #expect(fits)
+            }
+            #expect(ended.isEmpty)
+            var taken: Thing? = list.remove(at: 1)
+            #expect(taken?.number == 1 && list.count == 2)
+            taken = nil
+            #expect(ended == [1])
+            #expect((0..<list.count).map { list.visit($0) { $0.number } } == [0, 2])
+        }
+        #expect(ended == [1, 0, 2])
+    }
+
+    @Test func `is full at its capacity`() {
+        var list = ObjectList<Thing>(capacity: 1)
+        let fits = list.append(Thing(0) { _ in })
+        let overflows = !list.append(Thing(1) { _ in })
+        #expect(fits && overflows && list.count == 1)
     }
 }

@@ -17,7 +17,7 @@ import Testing
         var random = seed
         var card = exampleCard()
         var model = model(of: card)
-        for _ in 0..<10_000 {
+        for _ in 0..<Effort.of(10_000) {
             let before = card
             do throws(HardwareError) {
                 try step(&card, &model, &random)

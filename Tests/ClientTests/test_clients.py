@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -232,6 +233,44 @@ class Scripts(Base):
         self.check("snap_rpc.py", "", [True, Error(-1, "no")], output, code=1,
                    stdin="spdk_bdev_create M\nbdev_list\nspdk_bdev_destroy M\n",
                    calls=[("spdk_bdev_create", {"bdev_name": "M"}), ("bdev_list", None)])
+
+
+class InitFiles(unittest.TestCase):
+    LINES = ("# two disks\nbdev_null_create A 1 512\n\nbdev_null_create A 2 512\n"
+             "no_such_method\nbdev_null_create B 1 512\n")
+
+    def carry_out(self, *options):
+        """(exit code, output, names of the bdevs asked for)"""
+        answers = ["A", Error(-17, "exists, but with num_blocks 2048"), "B"]
+        with tempfile.NamedTemporaryFile("w") as file, FakeService(*answers) as service:
+            file.write(self.LINES)
+            file.flush()
+            code, output, _ = run(
+                "spdk_rpc.py", "-s", service.address, "--init-file", file.name, *options)
+            asked = [params["params"]["name"] for _, params in service.calls]
+            return code, output.replace(file.name, "FILE"), asked
+
+    def test_end_at_the_first_line_that_fails_and_name_it(self):
+        code, output, asked = self.carry_out()
+        self.assertEqual((code, asked), (1, ["A", "A"]))
+        self.assertTrue(output.startswith("A\nFILE:4: bdev_null_create A 2 512\n"), output)
+        self.assertIn("exists, but with num_blocks 2048", output)
+
+    def test_give_no_params_to_a_method_without(self):
+        with tempfile.NamedTemporaryFile("w") as file, FakeService(True) as service:
+            file.write("framework_start_init\n")
+            file.flush()
+            self.assertEqual(run("spdk_rpc.py", "-s", service.address, "--init-file", file.name)[0],
+                             0)
+        self.assertEqual(service.calls, [
+            ("softsnap_apply", {"method": "framework_start_init", "occurrence": 1})])
+
+    def test_go_on_when_told_to_and_fail_in_the_end(self):
+        code, output, asked = self.carry_out("--keep-going")
+        self.assertEqual((code, asked), (1, ["A", "A", "B"]))
+        self.assertIn("FILE:4: bdev_null_create A 2 512\n", output)
+        self.assertIn("FILE:5: no_such_method\n", output)
+        self.assertTrue(output.endswith("B\n"), output)
 
 
 class Configurations(Base):

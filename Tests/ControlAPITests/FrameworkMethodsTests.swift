@@ -62,7 +62,7 @@ import Testing
             #"{"scheduler_name":"static","scheduler_period":0,"isolated_core_mask":"0","#
                 + #""scheduling_core":0}"#
         ),
-        ("framework_get_pci_devices", "[]"), ("sock_get_default_impl", #"{"impl_name":"posix"}"#),
+        ("framework_get_pci_devices", "[]"),
         (
             "iobuf_get_stats",
             #"[{"module":"bdev","small_pool":{"cache":1,"main":2,"retry":0},"#

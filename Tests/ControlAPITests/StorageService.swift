@@ -3,6 +3,7 @@ import ControlAPI
 import Emulation
 import JSONRPC
 import Logging
+import Platform
 import Reactor
 
 /// A service with all storage methods, called by text.
@@ -16,11 +17,14 @@ struct StorageService {
 
     init(
         isInitialized: Bool = true, hotplugLimit: Duration = .seconds(10),
-        manager: TestManager = TestManager(), record: ConfigurationRecord? = nil
+        manager: TestManager = TestManager(), record: ConfigurationRecord? = nil,
+        reactorCount: Int = 0
     ) async throws {
         self.manager = manager
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let group = try ReactorGroup(cores: [], options: Reactor.Options())
+        let group = try ReactorGroup(
+            cores: Array((0..<256).filter(Processors.isUsable).prefix(reactorCount)),
+            options: Reactor.Options())
         var context = StorageContext(
             bdevs: bdevs, manager: manager,
             controllers: VirtioBlkControllers(manager: manager, group: group, log: log),

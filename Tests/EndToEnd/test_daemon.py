@@ -31,7 +31,7 @@ class Restart(EndToEnd):
         self.daemon = self.dpu()
         service = self.start(calls)
         self.path = service.host / service.socket().name
-        load = self.load("--rw", "mix", "--seconds", 2 + 2 * rounds, "--queues", 2, *shape)
+        load = self.load("--rw", "mix", "--seconds", 600, "--queues", 2, *shape)
         for _ in range(rounds):
             time.sleep(0.8)
             self.assertIsNone(load.poll(), "the load ended early")
@@ -39,6 +39,8 @@ class Restart(EndToEnd):
             self.assertEqual(code, -9 if number == signal.SIGKILL else 0)
             time.sleep(0.2)
             service = self.start(calls)
+        time.sleep(0.5)
+        load.send_signal(signal.SIGINT)
         output, _ = load.communicate(timeout=60)
         self.assertEqual(load.returncode, 0, output + service.process.text())
         self.assertIn("errors: 0", output)

@@ -109,7 +109,7 @@ class Upgrade(EndToEnd):
 
     def rounds(self, services, count, change, kind):
         """Lets `change` move the function back and forth; the pauses it took."""
-        gaps, seen = [], {id(service): 0 for service in services}
+        gaps, seen, open_files = [], {id(service): 0 for service in services}, []
         source, target = services
         for turn in range(count):
             change(source, target, turn)
@@ -117,7 +117,11 @@ class Upgrade(EndToEnd):
             if gap is not None:
                 gaps.append(gap)
             self.load.check()
+            open_files.append([service.descriptor_count() for service in services])
             source, target = target, source
+        # Once both have had the function; a controller has up to ten.
+        for first, last in zip(open_files[2], open_files[-1]):
+            self.assertLess(last, first + 10, "descriptors of controllers that have gone")
         self.assertGreater(len(gaps), count // 2, "most changes find requests waiting")
         return gaps
 

@@ -47,6 +47,8 @@ class Kept(EndToEnd):
         return self.daemon.host / "SOFTSNAP0001NVMES0D0F0.sock"
 
     def finish(self, load):
+        time.sleep(0.5)
+        load.send_signal(signal.SIGINT)
         output, _ = load.communicate(timeout=90)
         self.assertEqual(load.returncode, 0, output + self.service_under_test.process.text()
                          + self.daemon.process.text())
@@ -87,8 +89,7 @@ class Kept(EndToEnd):
 
 class Death(Kept):
     def under_load(self, *shape, nvme=False):
-        load = self.load("--rw", "mix", "--seconds", 2 + 1.2 * ROUNDS, "--queues", 2, *shape,
-                         nvme=nvme)
+        load = self.load("--rw", "mix", "--seconds", 600, "--queues", 2, *shape, nvme=nvme)
         for turn in range(ROUNDS):
             time.sleep(0.5)
             self.assertIsNone(load.poll(), "the load ended early")
@@ -118,6 +119,22 @@ class Death(Kept):
     def test_mapped_doorbells_stay_mapped(self):
         self.start((MALLOC, *NVME), "--nvme-pfs", 1, "--nvme-doorbells", "mapped")
         self.under_load("--doorbells", "mapped", nvme=True)
+
+    def test_the_service_dies_after_it(self):
+        """What the service has written of its lease still holds after the DPU's death."""
+        self.daemon = self.dpu("--nvme-pfs", 1)
+        self.arguments = ("--nvme-pfs", 1)
+        self.service_under_test = self.keep(Service(self.folder, dpu=self.daemon, state=None))
+        for call in (MALLOC, CREATE, *NVME):
+            self.service_under_test.snap(call)
+        for _ in range(2):
+            self.kill()
+            self.restart()
+            self.service_under_test.stop(signal.SIGKILL)
+            self.service_under_test = self.keep(Service(self.folder, dpu=self.daemon, state=None))
+            report = self.service_under_test.snap("softsnap_recovery_get")
+            self.assertEqual((report["failed"], report["dropped"]), ([], []))
+        perf(self.path, "--verify", 50, "--seconds", 0)
 
     def test_another_doorbell_mode_is_refused_and_the_host_kept(self):
         self.start((MALLOC, *NVME), "--nvme-pfs", 1, "--nvme-doorbells", "mapped")
@@ -236,7 +253,7 @@ class Upgraded(Kept):
         self.start()
         other = self.folder / "softdpu"
         shutil.copy(BINARIES / "softdpu", other)
-        load = self.load("--rw", "mix", "--seconds", 2 + ROUNDS, "--queues", 2)
+        load = self.load("--rw", "mix", "--seconds", 600, "--queues", 2)
         for turn in range(ROUNDS):
             time.sleep(0.5)
             seen = self.service_under_test.process.text().count("event=dpu_link_renewed")

@@ -1,6 +1,7 @@
-"""A Linux guest under verified load while its software DPU is killed and replaced."""
+"""A Linux guest under verified load while its software DPU or its service is killed or replaced."""
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -10,7 +11,9 @@ import unittest
 from guests import GuestTest, require_guest
 from harness import BINARIES, DPU, Service
 
-ROUNDS = 100 if os.environ.get("SOFTSNAP_SOAK") else 4
+SOAK = os.environ.get("SOFTSNAP_SOAK") == "1"
+ROUNDS = 100 if SOAK else 4
+SERVICE_ROUNDS = 500 if SOAK else 4
 SECONDS_OF_ROUND = 2
 NQN = "nqn.2022-10.io.nvda.nvme:0"
 FIO = ("fio --direct=1 --ioengine=libaio --bssplit=512/20:4k/40:20k/20:64k/20 --verify=md5 "
@@ -33,9 +36,13 @@ def setUpModule():
 class Guest(GuestTest):
     """One machine with three disks: NVMe, vhost-user, and virtio-blk as a PCI device."""
 
+    def serve(self):
+        """A service with a record of its own, which it follows when it starts again."""
+        return self.keep(Service(self.folder, "-m", "0x1", dpu=self.daemon, state=None))
+
     def boot(self):
         self.daemon = self.keep(DPU(self.folder, "--nvme-pfs", "1", pfs=2))
-        self.service_under_test = self.keep(Service(self.folder, "-m", "0x1", dpu=self.daemon))
+        self.service_under_test = self.serve()
         for name in "ABC":
             image = self.folder / f"{name}.raw"
             with open(image, "wb") as file:
@@ -110,6 +117,23 @@ class Guest(GuestTest):
 
     def test_upgraded_it_goes_on_under_its_guest(self):
         self.under_load("softdpu_upgrade", self.upgrade)
+
+    def test_its_service_killed_again_and_again_is_no_error(self):
+        self.boot()
+        chance = random.Random(SERVICE_ROUNDS)
+        seconds = 20 + SERVICE_ROUNDS * 9 // 10
+        self.load(seconds)
+        time.sleep(4)
+        end = time.monotonic() + seconds - 6
+        for number in range(SERVICE_ROUNDS):
+            self.assertLess(time.monotonic(), end, f"{number} kills, and the load is over")
+            time.sleep(chance.uniform(0.1, 1))
+            self.assertEqual(self.service_under_test.stop(signal.SIGKILL), -9)
+            self.service_under_test = self.serve()
+        print(f"figure: service_kills_under_a_guest {SERVICE_ROUNDS} 1", flush=True)
+        self.finish(seconds)
+        report = self.service_under_test.snap("softsnap_recovery_get")
+        self.assertEqual((report["failed"], report["dropped"]), ([], []))
 
 
 if __name__ == "__main__":

@@ -2,77 +2,21 @@
 
 import json
 import os
-import signal
 import subprocess
 import time
 import unittest
 
-from harness import BINARIES, ROOT, EndToEnd, Service
+from harness import BINARIES, ROOT, Service
 from test_recovery import Load, figure, percentile
+from upgrade_steps import NQN, UUID, UpgradeSteps, upgrade
 
 SOAK = os.environ.get("SOFTSNAP_SOAK") == "1"
-NQN = "nqn.2026-01.io.softsnap:upgrade"
-UUID = "11111111-2222-3333-4444-55555555555{}"
 
 
-def upgrade(source, destination, *options, wait=True, **more):
-    process = subprocess.Popen(
-        [str(BINARIES / "snap_live_upgrade"), "-s", str(source.rpc), "-d", str(destination.rpc),
-         *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
-    if not wait:
-        return process
-    output, complaints = process.communicate(timeout=300)
-    return process.returncode, output, complaints
-
-
-class LiveUpgrade(EndToEnd):
-    def pair(self, *options, **more):
-        self.daemon = self.dpu(*options, **more)
-        old = self.keep(Service(self.folder, name="old", dpu=self.daemon, state=None))
-        new = self.keep(Service(self.folder, name="new", dpu=self.daemon, state=None))
-        return old, new
-
-    def furnish(self, service, vfs=2):
-        """A virtio-blk PF on a file, an NVMe PF, and VFs of it, on malloc bdevs."""
-        disk = self.folder / "disk.img"
-        disk.write_bytes(bytes(16 << 20))
-        for line in [
-                f"bdev_aio_create {disk} F 512",
-                f"bdev_malloc_create -b M0 -u {UUID.format(0)} 16 512",
-                "virtio_blk_controller_create --pf_id 0 --bdev F --ctrl C --num_queues 2",
-                f"nvme_subsystem_create -s {NQN}",
-                f"nvme_namespace_create -s {NQN} -b M0 -n 1 --uuid {UUID.format(0)}",
-                f"nvme_controller_create --nqn {NQN} --pf_id 0 --num_queues 2 -c N --suspended",
-                "nvme_controller_attach_ns -c N -n 1", "nvme_controller_resume -c N"]:
-            service.snap(line)
-        for index in range(vfs):
-            for line in [
-                    f"bdev_malloc_create -b M{index + 1} -u {UUID.format(index + 1)} 4 512",
-                    f"nvme_namespace_create -s {NQN} -b M{index + 1} -n {index + 2} "
-                    f"--uuid {UUID.format(index + 1)}",
-                    f"nvme_controller_create --nqn {NQN} --pf_id 0 --vf_id {index} "
-                    f"--num_queues 1 -c V{index} --suspended",
-                    f"nvme_controller_attach_ns -c V{index} -n {index + 2}",
-                    f"nvme_controller_resume -c V{index}"]:
-                service.snap(line)
-
-    def loads(self, service, seconds):
-        nvme = service.snap("nvme_controller_list -c N")[0]["host_socket"]
-        return [Load(self, ["--socket", service.socket()], seconds, "--depth", 8),
-                Load(self, ["--nvme", nvme, "--queues", 2], seconds, "--depth", 8)]
-
-    def is_at(self, service, other):
-        names = {entry["ctrl_id"]: entry["state"]
-                 for family in ("virtio_blk", "nvme")
-                 for entry in service.snap(f"{family}_controller_list")}
-        self.assertEqual(names, dict.fromkeys(["C", "N", "V0", "V1"], "STARTED"))
-        for family in ("virtio_blk", "nvme"):
-            self.assertEqual(other.snap(f"{family}_controller_list"), [])
-        self.assertEqual(other.snap("bdev_get_bdevs"), [])
-
+class LiveUpgrade(UpgradeSteps):
     def back_and_forth(self, name, rounds, *options):
         rounds = 500 if SOAK else rounds
-        old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 2)
+        old, new = self.pair()
         self.furnish(old)
         loads = self.loads(old, 2 + rounds * (1.5 if SOAK else 4))
         pauses = []
@@ -100,7 +44,8 @@ class LiveUpgrade(EndToEnd):
 
     @unittest.skipUnless(SOAK, "takes minutes: make soak")
     def test_two_hundred_functions_in_one_run(self):
-        old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 200)
+        self.vfs = 200
+        old, new = self.pair()
         lines = [f"bdev_malloc_create -b M -u {UUID.format(0)} 16 512",
                  f"nvme_subsystem_create -s {NQN}",
                  f"nvme_controller_create --nqn {NQN} --pf_id 0 --num_queues 2 -c N"]
@@ -138,7 +83,7 @@ class LiveUpgrade(EndToEnd):
 
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_a_dry_run_says_what_would_be_done(self):
-        old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 2)
+        old, new = self.pair()
         self.furnish(old)
         before = old.snap("nvme_controller_list")
         code, output, _ = upgrade(old, new, "--dry-run")
@@ -153,7 +98,7 @@ class LiveUpgrade(EndToEnd):
 
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_refusals(self):
-        old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 2)
+        old, new = self.pair()
         self.furnish(old)
         code, _, complaints = upgrade(old, old)
         self.assertEqual(code, 1)
@@ -168,56 +113,27 @@ class LiveUpgrade(EndToEnd):
         self.assertIn("the destination has another object of this name: bdev_aio_create",
                       complaints)
         new.snap("bdev_aio_delete F")
-        # A file that the destination cannot open: nothing moves, nothing is left behind.
-        os.rename(self.folder / "disk.img", self.folder / "gone.img")
-        code, _, complaints = upgrade(old, new)
-        self.assertEqual(code, 1)
-        self.assertIn("everything is at the source again", complaints)
-        self.assertEqual(new.snap("bdev_get_bdevs"), [])
-        os.rename(self.folder / "gone.img", self.folder / "disk.img")
         stranger = self.keep(Service(self.folder, name="alone"))
         code, _, complaints = upgrade(old, stranger)
         self.assertEqual(code, 1)
         self.assertIn("different software DPUs", complaints)
 
     @unittest.skipIf(SOAK, "not a matter of endurance")
+    def test_what_fails_is_undone(self):
+        self.fail_and_roll_back()
+
+    @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_the_tool_is_killed_and_started_again(self):
-        old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 2)
-        self.furnish(old)
-        loads = self.loads(old, 20)
-        for delay in (0.05, 0.2, 0.5):
-            tool = upgrade(old, new, wait=False)
-            time.sleep(delay)
-            tool.kill()
-            tool.communicate()
-        code, output, complaints = upgrade(old, new)
-        self.assertEqual(code, 0, output + complaints)
-        self.is_at(new, old)
-        for load in loads:
-            self.assertEqual(load.result()["errors"], 0)
+        self.kill_the_tool()
 
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_the_destination_is_killed(self):
-        old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 2)
-        self.furnish(old)
-        loads = self.loads(old, 15)
-        tool = upgrade(old, new, wait=False)
-        time.sleep(0.3)
-        new.stop(signal.SIGKILL)
-        tool.communicate(timeout=120)
-        self.assertNotEqual(tool.returncode, 0)
-        # It comes back with what had moved; the rest is with the source.
-        new = self.keep(Service(self.folder, name="new", dpu=self.daemon, state=None))
-        code, output, complaints = upgrade(old, new)
-        self.assertEqual(code, 0, output + complaints)
-        self.is_at(new, old)
-        for load in loads:
-            self.assertEqual(load.result()["errors"], 0)
+        self.kill_the_destination()
 
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_through_commands(self):
         """As with `crictl exec -i ID`: the prefix runs snap_rpc.py where the service is."""
-        old, new = self.pair("--nvme-pfs", 1, "--nvme-vfs", 2)
+        old, new = self.pair()
         self.furnish(old)
         done = subprocess.run(
             [str(BINARIES / "snap_live_upgrade"), "--source-exec", "env", "-s", str(old.rpc),

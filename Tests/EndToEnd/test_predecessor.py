@@ -68,11 +68,11 @@ class SlowDisk(GuestTest):
                   {"name": "B", "filename": "/dev/nullb0", "block_size": 512})
         for method, params in CONTROLLERS[kind]:
             self.call(machine, method, params)
-        machine.run(f"ours snap_perf {SOCKETS[kind]} --check --depth 4 --seconds 25 "
+        machine.run(f"ours snap_perf {SOCKETS[kind]} --check --depth 4 --seconds 600 "
                     "--pauses 7000 --json >/tmp/load.log 2>&1 & load=$!")
         # A successor that starts slower than the disk answers has nothing to wait for.
         logs, predecessor = [], "one"
-        for name in ("two", "three", "four"):
+        for name in ("two", "three", "four", "five", "six", "seven"):
             # Four requests at a time are in the kernel.
             machine.run("for i in $(seq 300); do grep -q '[1-9]' /sys/block/nullb0/inflight && "
                         "break; sleep 0.1; done; grep '[1-9]' /sys/block/nullb0/inflight")
@@ -85,7 +85,7 @@ class SlowDisk(GuestTest):
             predecessor = name
         self.assertRegex(logs[-1], WAIT)
         self.assertIn("failed=0", logs[-1])
-        machine.run("wait $load || { cat /tmp/load.log; false; }", 120)
+        machine.run("sleep 10; kill -INT $load; wait $load || { cat /tmp/load.log; false; }", 120)
         result = json.loads(machine.run("tail -1 /tmp/load.log"))
         self.assertEqual(result["errors"], 0)
         self.assertGreater(result["requests"], 8)

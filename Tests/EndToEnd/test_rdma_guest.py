@@ -9,7 +9,16 @@ from harness import BINARIES
 from rdma_guest import BUNDLE, RDMAGuest
 
 # They are skipped where there is no device.
-DEVICE_SUITES = ("RDMA data", "RDMA connections", "RDMA devices", "RDMA polling")
+DEVICE_SUITES = ("RDMA data", "RDMA connections", "RDMA devices", "RDMA polling",
+                 "Verbs channel")
+# Of data, recovery and upgrades: on mapped memory they run without a guest. The names of their
+# suites, and what matches their tests only.
+PATH_SUITES = ("Data of a virtio-blk function", "Controller under load",
+               "Hand-over of a virtio-blk function", "Virtio-blk function in a hand-over",
+               "Hand-over with deaths", "Kept software DPU", "NVMe function",
+               "NVMe controller under load", "NVMe controller under reset",
+               "Hand-over of an NVMe function", "NVMe hand-over with deaths")
+PATH_PATTERN = "SoftDPUTests.*(Data of|ontroller under|and-over|Kept|/.NVMe function./)"
 
 
 def setUpModule():
@@ -24,9 +33,10 @@ class Suites(RDMAGuest):
         machine.send(f"{prefix} ours {BUNDLE.name} --testing-library swift-testing --no-parallel "
                      f"--filter '{pattern}'")
         code, output = machine.result(seconds)
-        print(output, flush=True)
-        self.assertEqual(code, 0)
-        self.assertRegex(output, r"Test run with [1-9]\d* tests? .*passed")
+        self.assertEqual(code, 0, output)
+        summary = re.search(r"Test run with [1-9]\d* tests? .*passed.*", output)
+        self.assertTrue(summary, output)
+        print(f"guest: {summary.group()}", flush=True)
         return output
 
     def test_pass_on_soft_roce(self):
@@ -41,6 +51,56 @@ class Suites(RDMAGuest):
             machine, "ulimit -l 64; as='/tools/bin/setpriv --bounding-set -ipc_lock'",
             "RDMATests.*Locked memory")
         self.assertIn('Suite "Locked memory" passed', output)
+
+    def test_data_recovery_and_upgrade_by_rdma_alone(self):
+        machine = self.boot_rdma([BUNDLE], memory=2048)
+        machine.run("mkdir -p /var/tmp; "
+                    "export SOFTSNAP_TEST_RDMA_DEVICE=rxe0 SOFTSNAP_SLOW=100")
+        output = self.run_suites(machine, "", PATH_PATTERN, 900)
+        for suite in PATH_SUITES:
+            self.assertIn(f'Suite "{suite}" passed', output)
+
+
+class Peers(RDMAGuest):
+    """A host and a service in processes of their own, one of which is killed at work."""
+
+    def start(self, role, records=0):
+        """In the background, as $ROLE; its output goes to /tmp/ROLE."""
+        self.machine.run(
+            f"(export SOFTSNAP_RDMA_ROLE={role} SOFTSNAP_RDMA_RECORDS={records} "
+            f"LD_LIBRARY_PATH=/product/lib; exec /product/bin/{BUNDLE.name} --testing-library "
+            f"swift-testing --filter 'RDMATests.*RDMA peers') >/tmp/{role} 2>&1 & {role}=$!")
+
+    def wait_for(self, text, role):
+        self.machine.run(f"for i in $(seq 600); do grep -q '{text}' /tmp/{role} && break; "
+                         f"sleep 0.1; done; grep '{text}' /tmp/{role} || "
+                         f"{{ cat /tmp/{role}; false; }}")
+
+    def finish(self, role):
+        self.machine.run(f"wait ${role} || {{ cat /tmp/{role}; false; }}")
+        output = self.machine.run(f"cat /tmp/{role}")
+        self.assertRegex(output, r'Test "a .*" passed')
+        return output
+
+    def test_one_dies_at_work(self):
+        self.machine = self.boot_rdma([BUNDLE])
+        self.start("host")
+        self.wait_for("host: listens", "host")
+        self.start("service", 1 << 60)
+        self.wait_for("service: writes", "service")
+        self.machine.run("sleep 2; kill -9 $service; wait $service; true")
+        self.wait_for("host: service 1", "host")
+        self.start("service", 4000)
+        self.finish("service")
+        for line in re.findall("host: service.*", self.finish("host")):
+            print(line)
+        # The other way round.
+        self.start("host")
+        self.wait_for("host: listens", "host")
+        self.start("survivor")
+        self.wait_for("service: writes", "survivor")
+        self.machine.run("sleep 1; kill -9 $host; wait $host; true")
+        self.finish("survivor")
 
 
 class Commands(RDMAGuest):

@@ -38,6 +38,11 @@ class Load:
     def is_running(self):
         return self.process.poll() is None
 
+    def finish(self):
+        """Ends it now, with what it measured."""
+        self.process.send_signal(signal.SIGINT)
+        return self.result()
+
     def result(self, seconds=120):
         """What it measured; fails with what it said."""
         output, _ = self.process.communicate(timeout=seconds)
@@ -79,23 +84,28 @@ class Recovery(EndToEnd):
         rounds = 500 if SOAK else rounds
         load = Load(self, target(service), 1.0 + 0.6 * rounds, *arguments)
         chance = random.Random(rounds)
-        starts = []
+        absences = []
         for _ in range(rounds):
             time.sleep(chance.uniform(0.1, 0.4))
             self.assertTrue(load.is_running, "the load ended early")
+            kill = time.monotonic_ns()
             self.assertEqual(service.stop(signal.SIGKILL), -9)
-            start = time.monotonic()
+            absences.append(time.monotonic_ns() - kill)
             service = self.start()
-            starts.append(time.monotonic() - start)
         result = load.result(60 + rounds)
         self.assertEqual(result["errors"], 0)
         report = service.snap("softsnap_recovery_get")
         self.assertEqual((report["failed"], report["dropped"]), ([], []))
-        pauses = sorted(result["pauses"])[-rounds:]
+        least = sorted(result["pauses"])[-rounds:][0]
+        pauses = [pause for pause in result["pauses"] if pause >= least]
         self.assertEqual(len(pauses), rounds, "each kill is a pause")
+        # The last answer came before the kill, so this is a little more than it is.
+        starts = [pause - absence for pause, absence in zip(pauses, absences)]
         for share, word in ((0.5, "p50"), (0.99, "p99"), (1, "max")):
             figure(f"recovery.{name}.gap_{word}", percentile(pauses, share) / 1e6,
-                   f"ms ({rounds} kills, process start included)")
+                   f"ms ({rounds} kills, from kill to answer)")
+            figure(f"recovery.{name}.from_start_{word}", percentile(starts, share) / 1e6,
+                   "ms (from the new process's exec to answer)")
         return service
 
     def virtio(self, service):
@@ -145,6 +155,16 @@ class Recovery(EndToEnd):
         third.snap("virtio_blk_controller_destroy -c C")
         third.stop(signal.SIGKILL)
         self.assertEqual(self.start().snap("virtio_blk_controller_list"), [])
+
+    @unittest.skipIf(SOAK, "not a matter of endurance")
+    def test_an_init_file_starts_the_framework(self):
+        """As APP_ARGS=--wait-for-rpc wants it: options first, then the start, then disks."""
+        service = self.service("--wait-for-rpc")
+        path = self.folder / "spdk_rpc_init.conf"
+        path.write_text("sock_set_default_impl -i posix\nframework_start_init\n"
+                        "bdev_null_create Null0 1 512\n")
+        client("spdk_rpc.py", service.rpc, ["--init-file", str(path)])
+        self.assertEqual([bdev["name"] for bdev in service.snap("bdev_get_bdevs")], ["Null0"])
 
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_the_same_init_file_three_times(self):

@@ -15,6 +15,9 @@ UUID = "11111111-2222-3333-4444-555555555555"
 # In order: what makes a thing stands before what uses it. The second entry is what is printed,
 # as a part of it or as a JSON type.
 STARTUP = [
+    ("sock_set_default_impl -i uring", ""),
+    ("sock_impl_set_options -i uring -r 262144 -s 131072 --quickack", ""),
+    ("sock_impl_get_options -i uring", "262144"),
     ("iobuf_set_options --small-pool-count 8192", ""),
     ("bdev_set_options -p 65535 -c 256 --no-auto-examine", ""),
     ("log_set_flag dpu", ""),
@@ -50,6 +53,9 @@ RUNTIME = [
     ("bdev_wait_for_examine", ""), ("notify_get_notifications -i 0", list),
     ("save_config", dict),
     ("bdev_nvme_detach_controller R", ""),
+    ("bdev_nvme_start_discovery -b F -t tcp -a 127.0.0.1 -f ipv4 -s PORT -w", ""),
+    ("bdev_nvme_get_discovery_info", list), ("bdev_get_bdevs -b F0n1", list),
+    ("bdev_nvme_stop_discovery -b F", ""),
     ("bdev_error_delete EE_N", ""), ("bdev_delay_delete D", ""), ("bdev_uring_delete U", ""),
     ("bdev_aio_delete A", ""), ("bdev_null_delete N", ""), ("bdev_malloc_delete M", ""),
     ("spdk_kill_instance SIGTERM", ""),
@@ -95,8 +101,10 @@ class RealClient(EndToEnd):
         disks = [self.folder / "disk.img", self.folder / "remote.img"]
         for disk in disks:
             disk.write_bytes(bytes(1 << 20))
-        target = Target(disks[1])
+        log = self.folder / "log"
+        target = Target(disks[1], "--discovery", log)
         self.addCleanup(target.kill)
+        log.write_text(f"2 127.0.0.1 {target.port} {NQN}\n")
         self.words = {"FILE": disks[0], "PORT": target.port, "NQN": NQN}
         self.snap = self.keep(Service(self.folder, "--wait-for-rpc", wait=False))
         self.snap.process.wait_for("event=ready")

@@ -67,7 +67,7 @@ import Testing
         #expect(try world.store.state() == after)
     }
 
-    @Test(arguments: Seed.sample(16)) func `never mixes states over a long life`(
+    @Test(arguments: Seed.sample(Effort.of(16))) func `never mixes states over a long life`(
         seed: Seed
     ) throws {
         var seed = seed

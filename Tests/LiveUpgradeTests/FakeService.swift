@@ -10,6 +10,8 @@ final class FakeCard: Sendable {
         var calls: [String] = []
         /// Numbers of the calls, over all services, that fail; later ones work.
         var failing: Range<Int>?
+        /// The number of the call before which this service dies, and comes back at once.
+        var dying: (call: Int, service: FakeService)?
     }
 
     let owners = Mutex(Owners())
@@ -65,11 +67,18 @@ final class FakeService: ServiceConnection {
     ) async throws(UpgradeError) -> JSONValue {
         let isReading = ["_get", "_list"].contains { method.contains($0) }
         if !isReading {
-            let fails = card.owners.withLock { owners in
+            let (fails, dying) = card.owners.withLock { owners in
                 owners.calls.append("\(name) \(method)")
-                return owners.failing?.contains(owners.calls.count) == true
+                let count = owners.calls.count
+                return (
+                    owners.failing?.contains(count) == true,
+                    owners.dying?.call == count ? owners.dying?.service : nil
+                )
             }
-            if fails { throw UpgradeError("\(name): \(method): the test says no") }
+            dying?.die()
+            if fails || dying === self {
+                throw UpgradeError("\(name): \(method): the test says no")
+            }
         }
         return try answer(method, params ?? [:])
     }
@@ -215,10 +224,31 @@ final class FakeService: ServiceConnection {
         return ["ctrl_id": .string(id)]
     }
 
-    private func takeOver(_ vuid: String) {
+    /// Its functions are their listeners' then, and it does not know of those any more.
+    private func die() {
+        for (id, controller) in state.withLock({ $0.controllers }) {
+            let next = card.owners.withLock { owners -> FakeService? in
+                guard owners.holder[controller.vuid] == name,
+                    let next = owners.listener.removeValue(forKey: controller.vuid)
+                else { return nil }
+                owners.holder[controller.vuid] = next.name
+                return next
+            }
+            guard let next else { continue }
+            state.withLock { state in
+                state.controllers[id] = nil
+                state.order.removeAll { $0 == id }
+            }
+            next.takeOver(controller.vuid, knowing: controller.attached)
+        }
+    }
+
+    /// - Parameter namespaces: that the driver knows; without one of them it waits.
+    private func takeOver(_ vuid: String, knowing namespaces: [JSONValue] = []) {
         state.withLock { state in
             for (id, controller) in state.controllers where controller.vuid == vuid {
-                state.controllers[id]?.state = "STARTED"
+                let hasAll = namespaces.allSatisfy { controller.attached.contains($0) }
+                state.controllers[id]?.state = hasAll ? "STARTED" : "SUSPENDED"
                 state.controllers[id]?.part = nil
             }
             state.handOvers[vuid, default: 0] += 1

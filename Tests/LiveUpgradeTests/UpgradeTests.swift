@@ -49,6 +49,13 @@ import Testing
             return try await run.perform(plan)
         }
 
+        /// Of an upgrade in which nothing fails.
+        static func callCount(_ options: UpgradePlan.Options = .init()) async throws -> Int {
+            let house = try await House()
+            _ = try await house.upgrade(options)
+            return house.card.log.count
+        }
+
         var run: UpgradeRun { UpgradeRun(from: old, to: new) { _ in } }
     }
 
@@ -93,11 +100,7 @@ import Testing
     func `survives the failure of any call`(recreating: Bool) async throws {
         var options = UpgradePlan.Options()
         options.recreates = recreating
-        let count = try await {
-            let house = try await House()
-            _ = try await house.upgrade(options)
-            return house.card.log.count
-        }()
+        let count = try await House.callCount(options)
         for call in 1...count {
             let house = try await House()
             let before = try await everything(house)
@@ -142,13 +145,24 @@ import Testing
         #expect(left.contains("virtio_blk_controller_create vuid=VBLKS0D0F0 ctrl_id=P bdev=F"))
     }
 
+    /// The source dies before any call, and a listener that has some of the namespaces, or none,
+    /// inherits the function.
+    @Test func `survives the death of the source`() async throws {
+        let count = try await House.callCount()
+        for call in 1...count {
+            let house = try await House()
+            let before = try await everything(house)
+            house.card.owners.withLock { $0.dying = (call, house.old) }
+            do { _ = try await house.upgrade() } catch is UpgradeRun.Failure {}
+            house.card.owners.withLock { $0.dying = nil }
+            _ = try await house.upgrade()
+            try await expect(house, before, isAt: house.new)
+        }
+    }
+
     /// The tool dies before any call: the next run goes on.
     @Test func `goes on after its own death`() async throws {
-        let count = try await {
-            let house = try await House()
-            _ = try await house.upgrade()
-            return house.card.log.count
-        }()
+        let count = try await House.callCount()
         for call in 1...count {
             let house = try await House()
             let before = try await everything(house)
@@ -250,6 +264,32 @@ import Testing
             try await refusal(house, house.old, house.new)
                 == "the destination has another object of this name: bdev_aio_create name=F "
                 + "filename=/disk: filename is /other, not /disk; rename or destroy one of them")
+    }
+
+    /// Two calls of one name are two paths.
+    @Test func `attaches remote controllers path by path, and detaches them so`() async throws {
+        let house = try await House()
+        for port in ["4420", "4421"] {
+            _ = try await house.old.call(
+                "bdev_nvme_attach_controller",
+                [
+                    "name": "R", "traddr": "192.0.2.7", "trsvcid": .string(port),
+                    "subnqn": "nqn.2024-01.test:s1", "hostnqn": "nqn.2024-01.test:h",
+                ])
+        }
+        _ = try await house.new.call(
+            "bdev_nvme_attach_controller",
+            [
+                "name": "R", "traddr": "192.0.2.7", "trsvcid": "4421",
+                "subnqn": "nqn.2024-01.test:s1", "hostnqn": "nqn.2024-01.test:h",
+            ])
+        let plan = try await house.plan()
+        let attached = plan.objects.filter { $0.method == "bdev_nvme_attach_controller" }
+        #expect(attached.map { $0.params["trsvcid"] } == ["4420"])
+        let detached = plan.deletions.filter { $0.method == "bdev_nvme_detach_controller" }
+        #expect(detached.map { $0.params["trsvcid"] } == ["4421", "4420"])
+        let keys = ["name", "traddr", "trsvcid", "subnqn"]
+        #expect(detached.allSatisfy { $0.params.keys == keys })
     }
 
     @Test func `refuses another controller of the same name`() async throws {

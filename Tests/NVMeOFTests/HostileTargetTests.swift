@@ -7,7 +7,7 @@ import Testing
 
 /// What a queue pair makes of a target that breaks the rules: the connection ends with the cause,
 /// and no memory is touched any more.
-@Suite struct `Hostile target` {
+@Suite(.serialized) struct `Hostile target` {
     /// A PDU that must not come, and what it is called.
     struct Offence: CustomTestStringConvertible, Sendable {
         let name: String
@@ -212,6 +212,28 @@ import Testing
         victim.base.deliver(bytes)
         #expect(victim.base.queue.phase == .ended(.headerDigest))
         try victim.checkEnd()
+    }
+
+    /// What comes for a read that was given up is thrown away, and the slot is used again.
+    @Test(arguments: [0, 2], [0, 100, 4096])
+    func `a read that is given up leaves its memory alone`(digests: Int, before: Int) throws {
+        let victim = try Victim(digests: digests, stride: 1 << 20)
+        let queue = victim.base.queue
+        let data = [UInt8](repeating: 0xBB, count: 4096)
+        let bytes = PDUBytes.data(
+            victim.read, at: 0, data, flags: 4, dataDigest: digests == 2)
+        let head = Array(bytes.prefix(before == 0 ? 0 : bytes.count - 4096 + before))
+        victim.base.deliver(head)
+        let memory = victim.base.memory.bytes.segment.part(at: 0, byteCount: 4096)
+        let seen = memory.bytes()
+        #expect(!queue.revokeRead(token: 4096))
+        #expect(queue.revokeRead(token: 0))
+        #expect(!queue.revokeRead(token: 0))
+        victim.base.deliver(Array(bytes.dropFirst(head.count)) + PDUBytes.response(victim.read))
+        #expect(memory.bytes() == seen)
+        #expect(queue.nextCompletion() == nil)
+        #expect(queue.phase == .ready)
+        #expect(queue.outstanding == 1)
     }
 
     /// Only its command suffers (TCP §3.3.2.2: no fatal error).

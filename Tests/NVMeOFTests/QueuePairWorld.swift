@@ -17,13 +17,16 @@ final class QueuePairWorld {
     private var toTarget: [UInt8] = []
     private var arena = SegmentArena(capacity: 4096)
     private var listStart = 0
+    /// Sends whose memory the kernel was given.
+    private(set) var pinnedCount: UInt32 = 0
     /// Bytes that move at once, at most.
     var stride: Int
 
-    init(_ behaviour: TargetBehaviour, depth: Int = 8, seed: Seed) throws {
+    init(_ behaviour: TargetBehaviour, depth: Int = 8, pinned: Int = 0, seed: Seed) throws {
         var options = QueuePair.Options(depth: depth)
         options.wantsHeaderDigest = behaviour.digests & 1 != 0
         options.wantsDataDigest = behaviour.digests & 2 != 0
+        options.pinnedByteCount = pinned
         queue = try QueuePair(options)
         target = TargetDisk(behaviour)
         connection = TargetConnection(target)
@@ -44,7 +47,9 @@ final class QueuePairWorld {
         if list.byteCount > 0 {
             let count = min(list.byteCount, seed.pick(1...stride))
             connection.feed(QueuePairWorld.read(list, count))
-            queue.sent(count)
+            let isPinned = queue.outgoingMayBePinned
+            queue.sent(count, isPinned: isPinned)
+            if isPinned { pinnedCount += 1 }
             isMoving = true
         }
         if !connection.output.isEmpty {
@@ -122,6 +127,7 @@ final class QueuePairWorld {
         command.queue_id = 1
         command.queue_size = UInt16(queue.options.depth)
         var bytes = [UInt8](repeating: 0, count: 1024)
+        bytes.replaceSubrange(16..<18, with: ByteLayout.bytes(of: target.behaviour.controllerID))
         let name = Array(target.behaviour.subsystem.utf8)
         bytes.replaceSubrange(256..<256 + name.count, with: name)
         memory.bytes.segment.store(bytes: bytes)

@@ -11,8 +11,11 @@ final class RemoteBench {
     let remotes: RemoteControllers
     let log = EventLog()
 
-    init() {
-        remotes = RemoteControllers(bdevs: bdevs) { [log] in log.add($0) }
+    /// - Parameter associations: directory of their record.
+    init(reactorCount: Int = 1, associations: String? = nil) {
+        remotes = RemoteControllers(
+            bdevs: bdevs, reactorCount: reactorCount, associations: associations
+        ) { [log] in log.add($0) }
     }
 
     static func options(_ server: TargetServer) -> PathOptions {
@@ -51,6 +54,9 @@ final class RemoteBench {
 final class EventLog: Sendable {
     private let lines = Mutex<[String]>([])
     func add(_ line: String) { lines.withLock { $0.append(line) } }
+    func count(_ text: String) -> Int {
+        lines.withLock { lines in lines.count { $0.contains(text) } }
+    }
     func has(_ text: String) -> Bool {
         lines.withLock { lines in lines.contains { $0.contains(text) } }
     }
@@ -66,23 +72,32 @@ final class RemoteUser {
     private var batch: RequestBatch
     private var completions: CompletionBatch
 
-    init(_ device: BlockDevice, depth: Int) throws {
+    /// The reactor of several users.
+    final class Site {
+        fileprivate let numbers = EpollNumbers()
+        fileprivate let channelSite: ChannelSite
+
+        init() {
+            // The numbers only: the site outlives nobody here.
+            channelSite = ChannelSite(
+                watch: { [numbers] in numbers.added.append($0) }, unwatch: { _ in })
+        }
+    }
+
+    init(_ device: BlockDevice, depth: Int, at site: Site = Site()) throws {
         self.device = device
         epoll = try Epoll()
         let file = try MemoryFile.create(name: "guest", byteCount: 1 << 24)
         memory = try Mapping(file.number, byteCount: 1 << 24)
         batch = RequestBatch(capacity: depth)
         completions = CompletionBatch(capacity: depth)
-        // The numbers only: the site outlives nobody here.
-        let numbers = EpollNumbers()
-        let site = ChannelSite(watch: { numbers.added.append($0) }, unwatch: { _ in })
-        channel = try device.openChannel(depth: depth, at: site)
-        self.numbers = numbers
+        channel = try device.openChannel(depth: depth, at: site.channelSite)
+        numbers = site.numbers
     }
 
     private let numbers: EpollNumbers
 
-    private final class EpollNumbers {
+    fileprivate final class EpollNumbers {
         var added: [Int32] = []
     }
 
@@ -103,6 +118,27 @@ final class RemoteUser {
         for request in requests { batch.append(request) }
         let taken = channel.submit(batch, from: 0, now: .now())
         precondition(taken == requests.count)
+    }
+
+    /// As `submit` and `poll`, without allocations.
+    func prepare(_ request: BlockRequest) {
+        batch.removeAll()
+        batch.append(request)
+    }
+
+    func submitPrepared() {
+        let taken = channel.submit(batch, from: 0, now: .now())
+        precondition(taken == batch.count)
+    }
+
+    /// - Returns: how many have ended, all of them well.
+    func pollQuietly() -> Int {
+        completions.removeAll()
+        channel.poll(into: &completions, now: .now())
+        for index in 0..<completions.count {
+            precondition(completions[index].status == .success)
+        }
+        return completions.count
     }
 
     /// What has ended by now.

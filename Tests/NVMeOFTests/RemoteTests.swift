@@ -5,7 +5,7 @@ import NVMeOF
 import Platform
 import Testing
 
-@Suite struct `Remote controller` {
+@Suite(.serialized) struct `Remote controller` {
     @Test func `makes a bdev of each namespace`() async throws {
         var behaviour = TargetBehaviour()
         behaviour.namespaces = [1, 3]
@@ -78,8 +78,9 @@ import Testing
         let again = try TargetServer(disk, port: server.port)
         defer { again.stop() }
         #expect(user.finish() == [BlockStatus](repeating: .success, count: 8))
-        #expect(bench.log.has("event=path_lost"))
-        #expect(await bench.remotes.all.first?.paths.first?.phase == .enabled)
+        #expect(await bench.wait { bench.log.has("event=path_lost") })
+        // Reactors have their queues a moment before the path says so.
+        #expect(await bench.wait { await bench.remotes.all.first?.paths.first?.phase == .enabled })
     }
 
     @Test func `a silent target is noticed by its keep-alive`() async throws {
@@ -146,7 +147,118 @@ import Testing
         }
         server.stop()
         #expect(await bench.wait { bench.bdevs.devices.isEmpty })
-        #expect(bench.log.has("event=path_given_up"))
+        #expect(await bench.wait { bench.log.has("event=path_given_up") })
+    }
+
+    @Test func `what is given up ends at once, but for writes that the target may do`() async throws
+    {
+        let server = try TargetServer()
+        defer { server.stop() }
+        let bench = RemoteBench()
+        try await bench.attach(server) { options in
+            options.timers.controllerLossSeconds = -1
+            options.timers.reconnectDelaySeconds = 1
+            options.timers.keepAliveMilliseconds = 2_000
+        }
+        let user = try bench.user()
+        #expect(user.run(user.request(.read, block: 1)) == .success)
+        server.setSilent(true)
+        user.submit([
+            user.request(.read, tag: 0, block: 1), user.request(.write, tag: 1, block: 2),
+        ])
+        user.channel.abandonHeld()
+        #expect(user.finish(seconds: 0) == [])
+        #expect(user.poll().map(\.tag) == [0])
+        // The keep-alive timer bounds the write.
+        #expect(user.finish() == [.aborted])
+        server.setSilent(false)
+        #expect(user.run(user.request(.read, block: 1)) == .success)
+    }
+
+    /// A reactor that gives its connection back when the path's next one is on its way.
+    @Test func `a connection given back late does not take the place of a newer one`() async throws
+    {
+        let server = try TargetServer()
+        defer { server.stop() }
+        let bench = RemoteBench()
+        try await bench.attach(server)
+        let device = try bench.bdevs.device("Nvme0n1")
+        let site = RemoteUser.Site()
+        func use(_ user: RemoteUser) -> BlockStatus? { user.run(user.request(.read, block: 1)) }
+        for _ in 0..<3 {
+            var user: RemoteUser? = try RemoteUser(device, depth: 4, at: site)
+            let status = user.flatMap(use)
+            #expect(status == .success)
+            // The reactor does not look at what it is given meanwhile.
+            try await bench.remotes.reset("Nvme0")
+            user = nil
+        }
+    }
+
+    @Test func `why a path is not connected again is logged once for each reason`() async throws {
+        let server = try TargetServer()
+        let bench = RemoteBench()
+        try await bench.attach(server) { options in
+            options.timers.controllerLossSeconds = -1
+            options.timers.reconnectDelaySeconds = 1
+        }
+        server.stop()
+        #expect(await bench.wait { bench.log.count("event=path_not_connected") == 1 })
+        #expect(bench.log.has("Connection refused; check traddr and trsvcid"))
+        // Two more attempts.
+        try await Task.sleep(for: .milliseconds(2_500))
+        #expect(bench.log.count("event=path_not_connected") == 1)
+    }
+
+    /// On a shared queue the memory of a read is another thread's until the queue has ended.
+    @Test func `what is given up on a shared queue is waited for two seconds`() async throws {
+        var behaviour = TargetBehaviour()
+        behaviour.queueCount = 1
+        let server = try TargetServer(behaviour)
+        defer { server.stop() }
+        let bench = RemoteBench(reactorCount: 4)
+        try await bench.attach(server) { options in
+            options.timers.controllerLossSeconds = -1
+            options.timers.reconnectDelaySeconds = 1
+            options.timers.keepAliveMilliseconds = 60_000
+        }
+        let users = try (0..<2).map { _ in try bench.user() }
+        for user in users { #expect(user.run(user.request(.read, block: 1)) == .success) }
+        server.setSilent(true)
+        for user in users {
+            user.bytes(at: 0, 512).fill(with: 0xEE)
+            user.submit([user.request(.read, block: 1)])
+        }
+        let start = Clock.monotonicNanoseconds()
+        users[0].channel.abandonHeld()
+        #expect(users[0].finish() == [.aborted])
+        let time = Clock.monotonicNanoseconds() - start
+        #expect(time >= 1_900_000_000 && time < 5_000_000_000, "\(time) ns")
+        server.setSilent(false)
+        // Another function's request was only late, and nothing came to the memory of the first.
+        #expect(users[1].finish() == [.success])
+        #expect(users[0].bytes(at: 0, 512).bytes().allSatisfy { $0 == 0xEE })
+        #expect(await bench.wait { bench.log.has("\(ConnectionFault.stalled)") })
+    }
+
+    /// What a reset waits for and gets in time ends no connection.
+    @Test func `what is given up on a shared queue and answered disturbs nobody`() async throws {
+        var behaviour = TargetBehaviour()
+        behaviour.queueCount = 1
+        let server = try TargetServer(behaviour)
+        defer { server.stop() }
+        let bench = RemoteBench(reactorCount: 4)
+        try await bench.attach(server)
+        let user = try bench.user()
+        #expect(user.run(user.request(.read, block: 1)) == .success)
+        server.setSilent(true)
+        user.submit([user.request(.read, block: 1)])
+        user.channel.abandonHeld()
+        server.setSilent(false)
+        #expect(user.finish() == [.success])
+        Clock.sleep(nanoseconds: 2_500_000_000)
+        #expect(user.run(user.request(.read, block: 1)) == .success)
+        #expect(!bench.log.has("event=path_lost"))
     }
 
     @Test func `a reset loses no request`() async throws {
@@ -181,9 +293,42 @@ import Testing
         #expect(read(3, NVME_SC_INTERNAL_ERROR) == .success)
         #expect(read(4, NVME_SC_INTERNAL_ERROR) == .failed)
         #expect(read(1, 1 << 14 | NVME_SC_INTERNAL_ERROR) == .failed)
+        // What a target says to a write whose data digest it finds wrong (TCP §3.3.1).
+        #expect(read(3, NVME_SC_TRANSIENT_TRANSPORT) == .success)
         #expect(read(1, NVME_SC_LBA_OUT_OF_RANGE) == .invalid)
         #expect(read(1, NVME_SC_CAPACITY_EXCEEDED) == .noSpace)
         #expect(read(1, NVME_SC_NAMESPACE_WRITE_PROTECTED) == .readOnly)
         #expect(read(1, NVME_SC_INVALID_OPCODE) == .unsupported)
+    }
+
+    @Test(arguments: [false, true])
+    func `a wrong data digest is no end of the connection`(completes: Bool) async throws {
+        var behaviour = TargetBehaviour()
+        behaviour.digests = 2
+        behaviour.chunkByteCount = 1024
+        behaviour.completesWithData = completes
+        let server = try TargetServer(behaviour)
+        defer { server.stop() }
+        let bench = RemoteBench()
+        try await bench.attach(server) { $0.hasDataDigest = true }
+        let user = try bench.user()
+        let bytes = (0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 13) }
+        user.bytes(at: 0, 4096).store(bytes: bytes)
+        #expect(user.run(user.request(.write, block: 8, count: 8)) == .success)
+        func read(damaged: Int) -> BlockStatus? {
+            server.withDisk { $0.behaviour.damagedCount = damaged }
+            return user.run(user.request(.read, block: 8, count: 8, at: 8192))
+        }
+        // Each read has four data PDUs: one wrong one of it, and then all of three reads.
+        for damaged in [1, 12] {
+            user.bytes(at: 8192, 4096).fill(with: 0)
+            #expect(read(damaged: damaged) == .success)
+            let isWhole = user.bytes(at: 8192, 4096).bytes() == bytes
+            #expect(isWhole)
+        }
+        #expect(read(damaged: 16) == .failed)
+        #expect(read(damaged: 0) == .success)
+        #expect(server.withDisk(\.connectedQueues) == 1)
+        #expect(!bench.log.has("event=path_lost"))
     }
 }

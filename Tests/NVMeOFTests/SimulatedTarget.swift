@@ -19,6 +19,7 @@ struct TargetBehaviour: Sendable {
     var queueEntries: UInt16 = 128
     /// MDTS: transfers of up to 4 KiB << n; 0 for no limit.
     var transferShift: UInt8 = 0
+    var controllerID: UInt16 = 5
     var subsystem = "nqn.2024-01.test:s1"
     /// The only host that may connect; nil for any.
     var host: String?
@@ -32,6 +33,12 @@ struct TargetBehaviour: Sendable {
     /// Answers I/O with this status instead of doing it, so often.
     var failures = 0
     var failureStatus = 0
+    /// So many I/O commands are neither carried out nor answered, until they are aborted.
+    var unansweredCount = 0
+    /// Aborts what it is asked to, and does not only say so.
+    var aborts = true
+    /// So many data PDUs have a wrong digest.
+    var damagedCount = 0
 }
 
 /// One connection of the target: bytes in, bytes out.
@@ -44,6 +51,11 @@ final class TargetConnection {
     private var isNegotiated = false
     private var writes: [UInt16: Write] = [:]
     private var nextTag: UInt16 = 1
+    /// The Asynchronous Event Request that is not answered yet, and events reported.
+    private var eventRequest: UInt16?
+    /// Commands without an answer.
+    private var unanswered: Set<UInt16> = []
+    private var announcedCount = 0
 
     private struct Write {
         var entry: nvme_sqe
@@ -65,6 +77,20 @@ final class TargetConnection {
         let taken = Array(output.prefix(limit))
         output.removeFirst(taken.count)
         return taken
+    }
+
+    /// Reports events of its discovery log that there have been, and what was aborted.
+    func announce() {
+        for id in unanswered where disk.aborted.remove([queueID ?? 0, id]) != nil {
+            unanswered.remove(id)
+            output += PDUBytes.response(
+                id, status: NVME_SC_ABORT_REQUESTED, result: 0, headerDigest: hasHeaderDigest)
+        }
+        guard announcedCount < disk.announcedCount, let request = eventRequest else { return }
+        announcedCount = disk.announcedCount
+        eventRequest = nil
+        output += PDUBytes.response(
+            request, status: 0, result: 0x70_F002, headerDigest: hasHeaderDigest)
     }
 
     func feed(_ bytes: [UInt8]) {
@@ -177,7 +203,14 @@ final class TargetConnection {
         {
             queueID = UInt16(entry.cdw10 >> 16)
         }
-        guard let answer = disk.carryOut(entry, data, queueID: queueID ?? 0) else { return }
+        guard let answer = disk.carryOut(entry, data, queueID: queueID ?? 0) else {
+            if Int(entry.opcode) == NVME_ADMIN_ASYNC_EVENT_REQUEST {
+                eventRequest = entry.command_id
+            } else if queueID ?? 0 > 0 {
+                unanswered.insert(entry.command_id)
+            }
+            return
+        }
         var isDone = false
         if answer.status == 0 && !answer.data.isEmpty {
             var offset = 0
@@ -189,6 +222,10 @@ final class TargetConnection {
                     entry.command_id, at: offset, Array(answer.data[offset..<end]),
                     flags: isDone ? 12 : isLast ? 4 : 0, padding: disk.padding,
                     headerDigest: hasHeaderDigest, dataDigest: hasDataDigest)
+                if disk.behaviour.damagedCount > 0 {
+                    disk.behaviour.damagedCount -= 1
+                    output[output.count - 1] ^= 1
+                }
                 offset = end
             }
         }

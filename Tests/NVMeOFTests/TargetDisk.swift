@@ -1,5 +1,14 @@
 import CWire
 import Memory
+import Synchronization
+
+/// Blocks that one target serves, or several.
+final class TargetStorage {
+    var bytes: [UInt8]
+    let lock = Mutex(())
+
+    init(byteCount: Int) { bytes = [UInt8](repeating: 0, count: byteCount) }
+}
 
 /// What lies behind all connections of a target: its disk and its commands.
 final class TargetDisk {
@@ -10,7 +19,7 @@ final class TargetDisk {
     }
 
     var behaviour: TargetBehaviour
-    var bytes: [UInt8]
+    let storage: TargetStorage
     /// What hosts did against the rules.
     var complaints: [String] = []
     /// Padding before data that it sends, a multiple of 4.
@@ -20,11 +29,28 @@ final class TargetDisk {
     /// Of Connect.
     private(set) var hosts: Set<String> = []
     private(set) var connectedQueues = 0
+    private(set) var shutdownCount = 0
+    /// Of a discovery service.
+    var discovery = DiscoveryPage()
+    /// Events that its discovery controllers report.
+    var announcedCount = 0
+    /// Controllers beside `behaviour.controllerID` that it still has.
+    var otherControllers: Set<UInt16> = []
+    /// Queue and identifier of commands to abort.
+    var aborted: Set<[UInt16]> = []
+    private(set) var abortCount = 0
     private var configuration: UInt32 = 0
 
-    init(_ behaviour: TargetBehaviour) {
+    /// - Parameter storage: nil makes one of its own.
+    init(_ behaviour: TargetBehaviour, _ storage: TargetStorage? = nil) {
         self.behaviour = behaviour
-        bytes = [UInt8](repeating: 0, count: Int(behaviour.blockCount) << behaviour.blockShift)
+        let size = Int(behaviour.blockCount) << behaviour.blockShift
+        self.storage = storage ?? TargetStorage(byteCount: size)
+    }
+
+    var bytes: [UInt8] {
+        _read { yield storage.bytes }
+        _modify { yield &storage.bytes }
     }
 
     /// Whether a command brings data.
@@ -50,11 +76,16 @@ final class TargetDisk {
             switch entry.cdw11 {
             case UInt32(NVME_REGISTER_CAP):
                 return Answer(result: UInt64(behaviour.queueEntries - 1) | 2 << 24 | 1 << 37)
-            case UInt32(NVME_REGISTER_CSTS): return Answer(result: UInt64(configuration & 1))
+            case UInt32(NVME_REGISTER_CSTS):
+                let isShutDown = configuration & UInt32(NVME_CC_SHN_MASK) != 0
+                return Answer(
+                    result: UInt64(configuration & 1)
+                        | UInt64(isShutDown ? NVME_CSTS_SHST_COMPLETE : 0))
             default: return Answer(result: UInt64(NVME_VERSION_1_4))
             }
         case NVME_FABRICS_PROPERTY_SET:
             configuration = entry.cdw12
+            if configuration & UInt32(NVME_CC_SHN_MASK) != 0 { shutdownCount += 1 }
             return Answer()
         default: return Answer(status: NVME_SC_INVALID_FIELD)
         }
@@ -75,9 +106,14 @@ final class TargetDisk {
         if queueID > behaviour.queueCount || size == 0 || size >= behaviour.queueEntries {
             return invalid
         }
+        let wanted = layout.controller_id
+        if queueID > 0, wanted != behaviour.controllerID, !otherControllers.contains(wanted) {
+            return Answer(
+                status: invalid.status, result: UInt64(NVME_CONNECT_BAD_CONTROLLER))
+        }
         hosts.insert(host)
         if queueID > 0 { connectedQueues += 1 }
-        return Answer(result: queueID == 0 ? 5 : 0)
+        return Answer(result: queueID == 0 ? UInt64(behaviour.controllerID) : 0)
     }
 
     static func text<Layout: BitwiseCopyable>(_ field: Layout) -> String {
@@ -91,6 +127,10 @@ final class TargetDisk {
         switch Int(entry.opcode) {
         case NVME_ADMIN_IDENTIFY: return identify(entry)
         case NVME_ADMIN_GET_LOG_PAGE:
+            if Int(entry.cdw10 & 0xFF) == NVME_LOG_DISCOVERY {
+                let offset = Int(entry.cdw12) | Int(entry.cdw13) << 32
+                return Answer(data: discovery.read(at: offset, byteCount))
+            }
             return Answer(data: logPage(entry.cdw10 & 0xFF, byteCount))
         case NVME_ADMIN_SET_FEATURES where entry.cdw10 & 0xFF == NVME_FEATURE_NUMBER_OF_QUEUES:
             let granted = UInt64(min(Int(entry.cdw11 & 0xFFFF) + 1, behaviour.queueCount) - 1)
@@ -103,6 +143,14 @@ final class TargetDisk {
             }
             return Answer()
         case NVME_ADMIN_ASYNC_EVENT_REQUEST: return nil
+        case NVME_ADMIN_ABORT:
+            abortCount += 1
+            if behaviour.aborts {
+                aborted.insert([
+                    UInt16(truncatingIfNeeded: entry.cdw10), UInt16(entry.cdw10 >> 16),
+                ])
+            }
+            return Answer(result: behaviour.aborts ? 0 : 1)
         default: return Answer(status: NVME_SC_INVALID_OPCODE)
         }
     }
@@ -132,7 +180,7 @@ final class TargetDisk {
 
     private func controller() -> nvme_identify_controller {
         var layout = nvme_identify_controller()
-        layout.cntlid = 5
+        layout.cntlid = behaviour.controllerID
         layout.ver = UInt32(NVME_VERSION_1_4)
         layout.mdts = behaviour.transferShift
         layout.kas = 10
@@ -143,6 +191,7 @@ final class TargetDisk {
         layout.oncs = UInt16(NVME_ONCS_DATASET_MANAGEMENT | NVME_ONCS_WRITE_ZEROES)
         layout.sgls = 1 << 20 | 1
         layout.oaes = UInt32(NVME_OAES_NAMESPACE_ATTRIBUTE)
+        if discovery.isAnnounced { layout.oaes |= NVME_OAES_DISCOVERY_CHANGE }
         if behaviour.accessState != 0 {
             layout.cmic = UInt8(NVME_CMIC_ANA)
             layout.anagrpmax = 1
@@ -176,8 +225,12 @@ final class TargetDisk {
 
     // MARK: I/O
 
-    private func io(_ entry: nvme_sqe, _ data: [UInt8]) -> Answer {
+    private func io(_ entry: nvme_sqe, _ data: [UInt8]) -> Answer? {
         counts[entry.opcode, default: 0] += 1
+        if behaviour.unansweredCount > 0 {
+            behaviour.unansweredCount -= 1
+            return nil
+        }
         if behaviour.failures > 0 {
             behaviour.failures -= 1
             return Answer(status: behaviour.failureStatus)

@@ -4,7 +4,7 @@ import Synchronization
 
 /// The simulated target behind real sockets, on 127.0.0.1 and a thread of its own.
 final class TargetServer: @unchecked Sendable {
-    // Sendable: everything that changes does so under `lock`.
+    // Sendable: everything that changes does so under the storage's lock.
 
     /// A connection of the server's thread.
     private final class Session {
@@ -18,9 +18,10 @@ final class TargetServer: @unchecked Sendable {
 
     let port: UInt16
     private let disk: TargetDisk
-    private let lock = Mutex(())
     private var isStopping = false
     private var isSilent = false
+    /// Whether the present turn of the thread answers nothing.
+    private var isTurnSilent = false
     private var hasEnded = false
 
     /// - Parameters:
@@ -38,23 +39,37 @@ final class TargetServer: @unchecked Sendable {
         try self.init(TargetDisk(behaviour))
     }
 
+    /// Another path to the disk of `other`.
+    convenience init(beside other: TargetServer, _ behaviour: TargetBehaviour) throws {
+        try self.init(TargetDisk(behaviour, other.disk.storage))
+    }
+
     /// Closes everything at once, as a killed target does, and returns when that is done.
     func stop() {
-        lock.withLock { _ in isStopping = true }
-        while lock.withLock({ _ in !hasEnded }) { Clock.sleep(nanoseconds: 1_000_000) }
+        disk.storage.lock.withLock { _ in isStopping = true }
+        while disk.storage.lock.withLock({ _ in !hasEnded }) { Clock.sleep(nanoseconds: 1_000_000) }
     }
 
     /// Answers nothing from now on, or goes on; connections stay.
-    func setSilent(_ silent: Bool) { lock.withLock { _ in isSilent = silent } }
+    func setSilent(_ silent: Bool) {
+        disk.storage.lock.withLock { _ in isSilent = silent }
+        while disk.storage.lock.withLock({ _ in isTurnSilent != silent && !hasEnded }) {
+            Clock.sleep(nanoseconds: 100_000)
+        }
+    }
 
     func withDisk<Result>(_ body: (TargetDisk) -> Result) -> Result {
-        lock.withLock { _ in body(disk) }
+        disk.storage.lock.withLock { _ in body(disk) }
     }
 
     private func serve(_ listener: SharedDescriptor) {
         var sessions: [Session] = []
+        var pause: UInt64 = 0
         while true {
-            let (stops, silent) = lock.withLock { _ in (isStopping, isSilent) }
+            let (stops, silent) = disk.storage.lock.withLock { _ in
+                isTurnSilent = isSilent
+                return (isStopping, isSilent)
+            }
             if stops { break }
             var isBusy = false
             if let socket = try? UnixSocket.accept(listener.number) {
@@ -71,11 +86,12 @@ final class TargetServer: @unchecked Sendable {
                     return false
                 }
             }
-            if !isBusy { Clock.sleep(nanoseconds: 100_000) }
+            pause = isBusy ? 0 : min(2 * pause + 50_000, 2_000_000)
+            if pause > 0 { Clock.sleep(nanoseconds: pause) }
         }
         for session in sessions { UnixSocket.shutDown(session.socket.number) }
         sessions = []
-        lock.withLock { _ in hasEnded = true }
+        disk.storage.lock.withLock { _ in hasEnded = true }
     }
 
     private enum Turn {
@@ -88,12 +104,15 @@ final class TargetServer: @unchecked Sendable {
             let number = session.socket.number
             if let message = try UnixSocket.receive(upTo: 1 << 16, from: number) {
                 if message.bytes.isEmpty { return .ended }
-                lock.withLock { _ in session.connection.feed(message.bytes) }
+                disk.storage.lock.withLock { _ in session.connection.feed(message.bytes) }
                 result = .busy
             }
-            let output = lock.withLock { _ in session.connection.output }
+            let output = disk.storage.lock.withLock { _ in
+                session.connection.announce()
+                return session.connection.output
+            }
             if !output.isEmpty, let sent = try UnixSocket.send(output[...], to: number) {
-                lock.withLock { _ in _ = session.connection.take(sent) }
+                disk.storage.lock.withLock { _ in _ = session.connection.take(sent) }
                 result = .busy
             }
         } catch { return .ended }

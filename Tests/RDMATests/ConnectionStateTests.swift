@@ -72,6 +72,7 @@ import Testing
             ["9 regions", "fewer and larger"]
         ),
         (.wrongDevice("rxe0", connection: "rxe1"), ["rxe0", "rxe1"]),
+        (.outOfOrder(step: "connect", .requested), ["state requested", "cannot connect"]),
         (.privateDataTooLong(57, limit: 56), ["57", "56"]),
         (.notAnAddress("localhost"), ["localhost", "numeric"]),
         (.system(SystemError("ibv_create_cq rxe0", code: 12)), ["ibv_create_cq rxe0"]),

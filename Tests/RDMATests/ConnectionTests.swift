@@ -107,6 +107,29 @@ struct `RDMA connections` {
         #expect(first.state == .requested)
     }
 
+    @Test func `refuse steps that they are not ready for`() throws {
+        let world = try World()
+        let connection = try world.resolved()
+        #expect(throws: RDMAError.outOfOrder(step: "connect", .resolved)) {
+            try connection.connect(deadline: World.deadline(seconds: 1))
+        }
+        #expect(throws: RDMAError.outOfOrder(step: "accept", .resolved)) {
+            try connection.accept(deadline: World.deadline(seconds: 1))
+        }
+        #expect(throws: RDMAError.outOfOrder(step: "reject", .resolved)) {
+            try connection.reject()
+        }
+        let (_, asked) = try world.asked()
+        #expect(throws: RDMAError.outOfOrder(step: "accept", .requested)) {
+            try asked.accept(deadline: World.deadline(seconds: 1))
+        }
+        connection.close()
+        let closed = ConnectionState.closed(.closedHere)
+        #expect(throws: RDMAError.outOfOrder(step: "attach a queue pair", closed)) {
+            try connection.attach(world.queuePair())
+        }
+    }
+
     @Test func `refuse private data that does not fit, and text that is no address`() throws {
         let world = try World()
         let connection = try world.resolved()

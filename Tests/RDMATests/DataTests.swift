@@ -72,6 +72,28 @@ struct `RDMA data` {
         #expect(far.bytes.bytes() == farModel)
     }
 
+    /// Of the side that asked as of the one that was asked.
+    @Test func `is read and written by either side`() throws {
+        let world = try World()
+        let link = try world.link()
+        for (reader, number) in [(link.here, 1), (link.there, 2)] {
+            let near = try world.memory(4096)
+            let far = try world.memory(4096)
+            far.fill(number)
+            let part = near.region.part(byteCount: 4096)
+            #expect(reader.prepareRead(into: part, from: far.region.remote(), tag: 1))
+            #expect(reader.post() == 0)
+            #expect(try world.ends(1, on: reader).map(\.status) == [.success])
+            #expect(near.bytes.isEqual(to: far.bytes))
+            far.fill(3)
+            let back = far.region.part(byteCount: 4096)
+            #expect(reader.prepareWrite(back, to: near.region.remote(), tag: 2))
+            #expect(reader.post() == 0)
+            #expect(try world.ends(1, on: reader).map(\.status) == [.success])
+            #expect(near.bytes.isEqual(to: far.bytes))
+        }
+    }
+
     @Test func `of a batch costs one doorbell, and one completion when all is well`() throws {
         let world = try World()
         let link = try world.link(sends: 8)

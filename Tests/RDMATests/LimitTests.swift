@@ -9,7 +9,7 @@ struct `RDMA devices` {
         #expect(VerbsDevice.names.contains(device.name))
         #expect(device.limits.queuePairs > 32 && device.limits.memoryRegions > 0)
         let port = try device.port()
-        #expect(port.isActive && port.messageByteCount >= 1024)
+        #expect(port.isActive && port.packetByteCount >= 1024)
         #expect(port.identifiers.contains { $0.isRouted && $0.address != nil })
         #expect(throws: RDMAError.self) { try device.port(99) }
     }

@@ -28,6 +28,18 @@ import Testing
         #expect(early == nil && other == nil && own?.tag == 5 && again == nil)
     }
 
+    @Test func `ends requests one by one`() {
+        var ring = WorkRing(capacity: 4)
+        for tag in 0..<3 { _ = ring.take(tag: 50 + UInt64(tag)) }
+        var ended: [UInt64] = []
+        while let request = ring.retireOldest(upTo: 1) { ended.append(request.tag) }
+        #expect(ended == [50, 51] && ring.outstanding == 1)
+        let notTaken = ring.retireOldest(upTo: 3)
+        let last = ring.retireOldest(upTo: 2)
+        let none = ring.retireOldest(upTo: 2)
+        #expect(notTaken == nil && last?.number == 2 && last?.tag == 52 && none == nil)
+    }
+
     @Test func `takes back what was not posted`() {
         var ring = WorkRing(capacity: 4)
         for tag in 0..<4 { _ = ring.take(tag: UInt64(tag)) }

@@ -25,7 +25,8 @@ final class World {
     private let sleeper: Epoll
     private var batch = CompletionBatch(capacity: 16)
 
-    init(entries: Int = 1024, backlog: Int = 8) throws {
+    /// Listens at `port`, or at one that no other world has.
+    init(entries: Int = 1024, backlog: Int = 8, port: UInt16? = nil) throws {
         device = try TestDevice.open()
         domain = try ProtectionDomain(device)
         queue = try CompletionQueue(device, capacity: entries)
@@ -33,8 +34,7 @@ final class World {
         sleeper = try Epoll()
         try sleeper.add(channel.descriptor, .readable, token: 0)
         let address = try #require(try device.port().identifiers.compactMap(\.address).first)
-        // A port of its own for each world, so that none meets what another left behind.
-        let port = UInt16(20_000 + Clock.monotonicNanoseconds() / 1000 % 20_000)
+        let port = port ?? UInt16(20_000 + Clock.monotonicNanoseconds() / 1000 % 20_000)
         listener = try Listener(
             on: channel, at: RDMAEndpoint(address, port: port), backlog: backlog)
     }
@@ -43,9 +43,9 @@ final class World {
         Clock.monotonicNanoseconds() + seconds * World.second
     }
 
-    /// Moves connections on until `condition` holds; fails after ten seconds.
-    func wait(_ what: String, until condition: () throws -> Bool) throws {
-        let end = World.deadline(seconds: 10)
+    /// Moves connections on until `condition` holds; fails after `seconds`.
+    func wait(_ what: String, seconds: UInt64 = 10, until condition: () throws -> Bool) throws {
+        let end = World.deadline(seconds: seconds)
         while true {
             let now = Clock.monotonicNanoseconds()
             guard now < end else { throw Timeout(what: what) }

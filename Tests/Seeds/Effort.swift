@@ -11,6 +11,9 @@ public enum Effort {
     public static let survivesAtomicFaults =
         ProcessFacts.environment("SOFTSNAP_SANITIZER") != "thread"
 
-    /// `count` times, or less where everything is slow; once at least.
-    public static func of(_ count: Int) -> Int { max(1, count / divisor) }
+    /// `count` times, or less where everything is slow; `least` times at least, where fewer would
+    /// show nothing.
+    public static func of(_ count: Int, atLeast least: Int = 1) -> Int {
+        max(least, count / divisor)
+    }
 }

@@ -1,11 +1,5 @@
-import Platform
 import Seeds
 import Testing
-
-extension NVMeWorld {
-    /// As `World.share`, fewer where everything is slow.
-    static func share(_ count: Int) -> Int { Effort.of(World.share(count)) }
-}
 
 @Suite struct `Simulated NVMe controller` {
     @discardableResult
@@ -21,27 +15,27 @@ extension NVMeWorld {
         return world
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `answers every command once`(seed: Seed) throws { try run(seed) }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `answers every command once while the backend fails`(seed: Seed) throws {
         try run(seed) { $0.failsRequests = true }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `writes nothing after a reset, 4357139`(seed: Seed) throws {
         try run(seed) { $0.resets = true }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `loses and repeats nothing when it dies at any store, 4403289 and 4491957`(
         seed: Seed
     ) throws {
         try run(seed) { $0.crashes = true }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `loses nothing when it dies before the first completion of wrapped rings, spdk 3766`(
         seed: Seed
     ) throws {
@@ -52,12 +46,12 @@ extension NVMeWorld {
         #expect(world.driver.violations.isEmpty, "\(seed): \(world.driver.violations)")
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `wakes up for whoever rings and then waits, 3809646`(seed: Seed) throws {
         try run(seed) { $0.usesShadow = true }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `makes progress with tiny queues that are always full, 4436211`(seed: Seed) throws {
         try run(seed, commands: 300) {
             $0.isSaturated = true
@@ -65,12 +59,12 @@ extension NVMeWorld {
         }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `goes on after any number of suspends and resumes, 4457230`(seed: Seed) throws {
         try run(seed) { $0.suspends = true }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `goes from service to service, whatever its host does`(seed: Seed) throws {
         let world = try run(seed) {
             $0.handsOver = true
@@ -80,7 +74,7 @@ extension NVMeWorld {
         #expect(world.handOvers > 0)
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `serves namespaces that come, go and change their size`(seed: Seed) throws {
         try run(seed) { $0.changesNamespaces = true }
     }
@@ -98,12 +92,12 @@ extension NVMeWorld {
         try run(seed) { $0 = .everything }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `goes on when host memory is taken away and comes back`(seed: Seed) throws {
         try run(seed) { $0.exchangesMemory = true }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `deletes queues and makes them anew, and aborts`(seed: Seed) throws {
         try run(seed) {
             $0.deletesQueues = true
@@ -111,7 +105,7 @@ extension NVMeWorld {
         }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(20)))
+    @Test(arguments: Seed.sample(World.share(20)))
     func `carries out an admin command once, whatever it dies of`(seed: Seed) throws {
         try run(seed) {
             $0.crashes = true
@@ -121,7 +115,7 @@ extension NVMeWorld {
         }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(10)))
+    @Test(arguments: Seed.sample(World.share(10)))
     func `keeps the layout that it finds until the reset`(seed: Seed) throws {
         try run(seed) {
             $0.crashes = true
@@ -131,7 +125,7 @@ extension NVMeWorld {
         }
     }
 
-    @Test(arguments: Seed.sample(NVMeWorld.share(40)))
+    @Test(arguments: Seed.sample(World.share(40)))
     func `bears it all together`(seed: Seed) throws {
         try run(seed) { $0 = .everything }
     }

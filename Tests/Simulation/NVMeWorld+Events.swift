@@ -9,7 +9,7 @@ import StoreProbe
 extension NVMeWorld {
     /// Something that may happen at any time.
     func disturb() throws {
-        switch random.pick(0...18) {
+        switch random.pick(0...(options.breaksConnection ? 20 : 18)) {
         case 0: for index in function.kicks.indices { function.kicks[index] = true }
         case 1: function.lines[random.pick(0...2)].isPending = true
         case 2 where options.resets && random.oneIn(3): reset()
@@ -23,6 +23,7 @@ extension NVMeWorld {
         case 15: driver.tune()
         case 16 where options.aborts: driver.abortEvent()
         case 17...18 where options.handsOver: try handOver()
+        case 19...20: if controller.breakConnection() { breaks += 1 }
         case 14
         where driver.life == .running
             && !driver.admin.values.contains {
@@ -107,7 +108,9 @@ extension NVMeWorld {
     private func handOver() throws {
         if controller.isSuspended { return }
         controller.suspend(givesUp: false)
-        for _ in 0..<random.pick(1...300) where !controller.isHalted {
+        // Transfers take their time.
+        let limit = random.pick(1...(options.isRemote ? 900 : 300))
+        for _ in 0..<limit where !controller.isHalted {
             if random.oneIn(4) { stepDriver(spontaneously: true) }
             turn()
             random.oneIn(2) ? skip() : pass(random.pick(1...20))
@@ -140,6 +143,7 @@ extension NVMeWorld {
     /// What storage has begun ends; a successor takes over.
     func replaceController() throws {
         let old = controller
+        old.site?.wire.cut()
         old.bury(now: now)
         if options.losesOutcomes {
             for area in function.outcomeMarks { area.storeRelease64(0, at: 0) }
@@ -156,7 +160,8 @@ extension NVMeWorld {
         let driver = driver
         controller = try SimulatedController(
             function, namespaces, isSuspended: false,
-            layout: options.changesLayouts ? random.pick(1...2) : MemoryVersions.newest
+            layout: options.changesLayouts ? random.pick(1...2) : MemoryVersions.newest,
+            site: try NVMeWorld.site(options, space, function, &random)
         ) { driver.complain($0) }
         // The operator asks again, when the successor has taken up its driver.
         for namespace in namespaces where namespace.isChanging {

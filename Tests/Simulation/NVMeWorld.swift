@@ -30,6 +30,14 @@ final class NVMeWorld {
         var losesOutcomes = false
         /// Function memory forgets what was in flight when the service dies.
         var losesJournal = false
+        /// Host memory is reached by transfers only.
+        var isRemote = false
+        /// Function memory too: it is on another machine.
+        var isFar = false
+        /// Its connection breaks and is made again.
+        var breaksConnection = false
+        /// A bug on purpose: writes take effect in any order.
+        var reordersWrites = false
 
         static var everything: Options {
             var options = Options()
@@ -59,13 +67,15 @@ final class NVMeWorld {
     /// Deaths between two stores.
     var cuts = 0
     var handOvers = 0
+    /// Connections that broke.
+    var breaks = 0
     private var turns = 0
 
     init(_ seed: Seed, _ options: Options = Options()) throws {
         var random = seed
         self.options = options
         space = try HostSpace()
-        function = try SimulatedFunction(space.memory, isMapped: random.oneIn(5))
+        function = try SimulatedFunction(space.memory, isMapped: random.oneIn(5) && !options.isFar)
         var made: [SimulatedNamespace] = []
         for id in 1...UInt32(random.pick(1...2)) {
             made.append(try NVMeWorld.makeNamespace(id, options, space, &random))
@@ -74,16 +84,30 @@ final class NVMeWorld {
         let shape = SimulatedNVMeDriver.Shape(
             usesShadow: options.usesShadow ?? random.oneIn(2),
             toleratesFailures: options.failsRequests, completionQueues: random.pick(1...2),
-            submissionQueues: random.pick(1...4), hasTinyQueues: options.isSaturated)
+            submissionQueues: random.pick(1...4), hasTinyQueues: options.isSaturated,
+            fuses: !options.isRemote)
         let driver = SimulatedNVMeDriver(
             shape, function, space, made, random: Seed(random.next()))
         self.driver = driver
         for line in function.lines { line.losesOneIn = options.losesInterrupts ? 3 : 0 }
         controller = try SimulatedController(
             function, made, isSuspended: false,
-            layout: options.changesLayouts ? random.pick(1...2) : MemoryVersions.newest
+            layout: options.changesLayouts ? random.pick(1...2) : MemoryVersions.newest,
+            site: try NVMeWorld.site(options, space, function, &random)
         ) { driver.complain($0) }
         self.random = random
+    }
+
+    /// How the next service reaches host memory; nil: it maps it.
+    static func site(
+        _ options: Options, _ space: HostSpace, _ function: SimulatedFunction,
+        _ random: inout Seed
+    ) throws -> SimulatedSite? {
+        if !options.isRemote { return nil }
+        let site = try SimulatedSite(
+            space, far: options.isFar ? function : nil, random: Seed(random.next()))
+        site.wire.reordersWrites = options.reordersWrites
+        return site
     }
 
     private static func makeNamespace(
@@ -106,11 +130,12 @@ final class NVMeWorld {
 
     // --- running ---
 
-    /// Runs until so many commands were submitted, then until everything is quiet.
+    /// Runs until so many commands were submitted and every kind of event that is asked for has
+    /// come at least once, then until everything is quiet.
     func run(commands: Int) throws {
         defer { controller.bury(now: now) }
         var steps = 0
-        while driver.submitted < commands && driver.violations.isEmpty {
+        while (driver.submitted < commands || isUneventful) && driver.violations.isEmpty {
             try step()
             steps += 1
             if steps > 400 * commands + 8000 {
@@ -118,6 +143,11 @@ final class NVMeWorld {
             }
         }
         try settle()
+    }
+
+    /// A hand-over or a broken connection is asked for, and none has come yet.
+    private var isUneventful: Bool {
+        options.breaksConnection && breaks == 0 || options.handsOver && handOvers == 0
     }
 
     /// As `run`, but ends with two deaths in a row after commands were taken and before one is

@@ -10,20 +10,48 @@ extension SimulatedController {
             complain("admin command \(command.sequence) is carried out twice")
         }
         let before = model
-        var action = model.execute(command)
+        let action = model.execute(command)
         if case .fetch(let byteCount) = action {
-            do throws(NVMeStatus) {
-                let data = try admin.queue.read(command.slot, byteCount: byteCount)
-                action = model.execute(command, data: data)
-            } catch { action = .complete(error) }
-        }
-        if case .complete(.success, _, let data?) = action {
-            do throws(NVMeStatus) { try admin.queue.write(command.slot, data) } catch {
-                model = before
-                action = .complete(error)
+            admin.queue.read(command.slot, byteCount: byteCount)
+            return whenMoved(command, on: admin) { [unowned self] data in
+                let before = model
+                give(model.execute(command, data: data), of: command, on: admin, before)
             }
         }
-        carryOut(action, of: command, on: admin)
+        give(action, of: command, on: admin, before)
+    }
+
+    /// Data for the driver first.
+    private func give(
+        _ action: ControllerModel.Action, of command: AdminCommand, on admin: SimulatedAdminQueue,
+        _ before: ControllerModel
+    ) {
+        guard case .complete(.success, _, let data?) = action else {
+            return carryOut(action, of: command, on: admin)
+        }
+        admin.queue.write(command.slot, data)
+        whenMoved(command, on: admin, undoing: before) { [unowned self] _ in
+            carryOut(action, of: command, on: admin)
+        }
+    }
+
+    /// - Parameter before: the model, if the data does not move.
+    private func whenMoved(
+        _ command: AdminCommand, on admin: SimulatedAdminQueue,
+        undoing before: ControllerModel? = nil, _ body: @escaping ([UInt8]) -> Void
+    ) {
+        admin.heat()
+        then { [unowned self] in
+            guard let end = admin.queue.end(ofData: command.slot) else { return false }
+            if case .moved(let data) = end {
+                body(data)
+                return true
+            }
+            if let before { model = before }
+            // What is lost is handed out again.
+            if case .refused(let status) = end { finish(command, status, on: admin) }
+            return true
+        }
     }
 
     private func carryOut(
@@ -35,9 +63,9 @@ extension SimulatedController {
         case .hold: conclude()
         case .fetch: finish(command, .internalError, on: admin)
         case .createCompletionQueue(let id, let record):
-            finish(command, create(id, record, for: command), on: admin)
+            finishSettled(command, create(id, record, for: command), on: admin)
         case .createSubmissionQueue(let id, let record):
-            finish(command, createSubmission(id, record, for: command), on: admin)
+            finishSettled(command, createSubmission(id, record, for: command), on: admin)
         case .deleteCompletionQueue(let id): deleteCompletion(id, command, admin)
         case .deleteSubmissionQueue(let id): deleteSubmission(id, command, admin)
         case .abort(0, let id):
@@ -47,7 +75,7 @@ extension SimulatedController {
         case .abort(let queue, let id):
             finish(command, .success, result: abort(queue, id) ? 0 : 1, on: admin)
         case .useShadowDoorbells(let shadow):
-            finish(command, moveDoorbells(to: shadow), on: admin)
+            finishSettled(command, moveDoorbells(to: shadow), on: admin)
         }
     }
 
@@ -57,6 +85,7 @@ extension SimulatedController {
         on admin: SimulatedAdminQueue
     ) {
         records.settle(command, status, result: result, with: model)
+        carry()
         // What the dead write is put back; version 1 keeps no outcomes.
         if !store_probe_has_cut(), journal.version > 1 { function.settled.insert(command.sequence) }
         then { [unowned self] in
@@ -66,6 +95,18 @@ extension SimulatedController {
             conclude()
             return true
         }
+    }
+
+    /// As `finish`, once doorbells stand where the driver will look for them.
+    private func finishSettled(
+        _ command: AdminCommand, _ status: NVMeStatus, on admin: SimulatedAdminQueue
+    ) {
+        then(
+            { [unowned self] in queues.values.allSatisfy { $0.queue.isSettled } },
+            { [unowned self] in
+                finish(command, status, on: admin)
+                return true
+            })
     }
 
     private func conclude() {
@@ -78,10 +119,12 @@ extension SimulatedController {
     private func create(
         _ id: UInt16, _ record: QueueRecord, for command: AdminCommand
     ) -> NVMeStatus {
-        if let memory { doorbell(id, isHead: true).clear(in: memory) }
+        if let memory, site == nil { doorbell(id, isHead: true).clear(in: memory) }
+        clearFar(id, isHead: true)
         records.createCompletionQueue(id, record, by: command)
+        carry()
         do {
-            queues[id] = try startQueue(id, record, submissions: [])
+            queues[id] = try startQueue(id, record, submissions: [], isNew: true)
             model.createdCompletionQueue(id, record)
             return .success
         } catch {
@@ -94,10 +137,12 @@ extension SimulatedController {
         _ id: UInt16, _ record: QueueRecord, for command: AdminCommand
     ) -> NVMeStatus {
         guard let queue = queues[record.completionQueue] else { return .invalidCompletionQueue }
-        if let memory { doorbell(id, isHead: false).clear(in: memory) }
+        if let memory, site == nil { doorbell(id, isHead: false).clear(in: memory) }
+        clearFar(id, isHead: false)
         records.createSubmissionQueue(id, record, by: command)
+        carry()
         do {
-            try queue.queue.add(setup(id, record))
+            try queue.queue.add(setup(id, record), isNew: true)
             queue.watched.append(id)
             queue.heat()
             model.createdSubmissionQueue(id, record)
@@ -117,6 +162,7 @@ extension SimulatedController {
         then(
             { queue.queue.isDrained },
             { [unowned self] in
+                queue.queue.close()
                 queues[id] = nil
                 records.deleteCompletionQueue(id, by: command)
                 model.deletedCompletionQueue(id)

@@ -7,6 +7,7 @@ extension SimulatedController {
     /// Makes what runs be what the function says: ends, starts, then says so.
     func reconcile() {
         let generation = function.generation
+        latest = function.registers
         let isEnabled = function.registers.isEnabled
         let isNew = function.epoch != epoch || !isEnabled
         then(
@@ -60,7 +61,7 @@ extension SimulatedController {
         admin?.queue.discard()
         for id in queueIDs { queues[id]?.queue.discard() }
         heat()
-        then(drained) { [unowned self] in
+        then(drained, quiet) { [unowned self] in
             endQueues()
             clearRecords()
             return true
@@ -70,12 +71,16 @@ extension SimulatedController {
     private func clearRecords() {
         model.reset()
         records.clear(model)
+        carry()
         if !store_probe_has_cut() { function.settled = [] }
     }
 
-    private var drained: Step {
+    var drained: Step {
         { [unowned self] in queues.values.allSatisfy { $0.queue.isDrained } }
     }
+
+    /// The admin queue, stopped, has nothing under way.
+    var quiet: Step { { [unowned self] in admin?.queue.isQuiet != false } }
 
     /// CC.SHN: what is in flight is answered.
     private func shutDown() {
@@ -86,19 +91,25 @@ extension SimulatedController {
 
     private func remap() {
         let new = function.memory
-        let isSmaller = memory.map { $0.regions.count > new.regions.count } ?? false
+        // The keys are others in any case.
+        let isSmaller =
+            memory.map { site != nil || $0.regions.count > new.regions.count } ?? false
         if isSmaller {
+            if site != nil { admin?.queue.drain() }
             for id in queueIDs { queues[id]?.queue.drain() }
             heat()
         }
-        let drained = drained
+        let (drained, quiet) = (drained, quiet)
         then(
-            { isSmaller ? drained() : true },
+            { [unowned self] in !isSmaller || drained() && (site == nil || quiet()) },
             { [unowned self] in
                 memory = new
                 admin?.queue.exchange(memory: new)
                 for id in queueIDs { queues[id]?.queue.exchange(memory: new) }
-                if isSmaller, !isSuspended { resumeQueues() }
+                if isSmaller, !isSuspended {
+                    resumeQueues()
+                    if site != nil { admin?.queue.resume() }
+                }
                 heat()
                 return true
             })
@@ -108,6 +119,7 @@ extension SimulatedController {
 
     private func startController() {
         let isAdoption = function.registers.isReady
+        readRecords()
         if isAdoption {
             guard records.restore(&model) else {
                 return complain("function memory does not say what its driver has set up")
@@ -115,6 +127,8 @@ extension SimulatedController {
         } else {
             clearRecords()
         }
+        carry()
+        if isAdoption { readJournals([0] + model.completionQueues.keys, of: []) }
         do {
             try startAdmin()
             for id in isAdoption ? model.completionQueues.keys.sorted() : [] {
@@ -126,21 +140,29 @@ extension SimulatedController {
         } catch { complain("a queue does not start: \(error)") }
     }
 
-    private func startAdmin() throws {
+    func startAdmin() throws {
         guard let memory else { return }
-        let attributes = function.registers.adminQueueAttributes
+        let attributes = latest.adminQueueAttributes
         runs += 1
-        let queue = try AdminQueue(
-            submission: SubmissionQueueSetup(
-                id: 0, address: function.registers.adminSubmissionQueue,
-                size: Int(attributes & 0xFFF) + 1, completionQueue: 0,
-                tail: function.doorbell(0)),
-            completion: CompletionQueueSetup(
-                id: 0, address: function.registers.adminCompletionQueue,
-                size: Int(attributes >> 16 & 0xFFF) + 1, vector: 0, isInterruptEnabled: true,
-                head: function.doorbell(1)),
-            memory: memory, journal: journal, interrupt: function.lines[0],
-            counters: QueueCounters())
+        let submission = SubmissionQueueSetup(
+            id: 0, address: latest.adminSubmissionQueue,
+            size: Int(attributes & 0xFFF) + 1, completionQueue: 0,
+            tail: function.doorbell(0, isFar: site?.far != nil))
+        let completion = CompletionQueueSetup(
+            id: 0, address: latest.adminCompletionQueue,
+            size: Int(attributes >> 16 & 0xFFF) + 1, vector: 0, isInterruptEnabled: true,
+            head: function.doorbell(1, isFar: site?.far != nil))
+        let queue: any SimulatedAdminModel
+        if let site {
+            queue = try MirroredAdminModel(
+                submission: submission, completion: completion, memory: memory, journal: journal,
+                site: site, line: function.lines[0])
+        } else {
+            queue = MappedAdminModel(
+                try AdminQueue(
+                    submission: submission, completion: completion, memory: memory,
+                    journal: journal, interrupt: function.lines[0], counters: QueueCounters()))
+        }
         let running = SimulatedAdminQueue(queue, run: runs, function)
         running.queue.interruptAnyway()
         admin = running
@@ -166,7 +188,7 @@ extension SimulatedController {
                 return true
             }
             isSuspended = true
-            then(drained)
+            then(drained, quiet)
             return true
         }
     }

@@ -61,24 +61,32 @@ final class SimulatedController {
     var memory: HostMemory?
     var epoch = 0
     var followed = 0
+    /// Of the state that it follows: the host may have gone on.
+    var latest: Registers
     private var isFollowing = false
+    private var isRestarting = false
     var runs = 0
     var isSuspended: Bool
     /// A sentence about what must not happen.
     let complain: (String) -> Void
     var records: OutcomeRecord
+    /// Nil: host memory is mapped.
+    let site: SimulatedSite?
 
     init(
         _ function: SimulatedFunction, _ namespaces: [SimulatedNamespace], isSuspended: Bool,
-        layout: Int, complain: @escaping (String) -> Void
+        layout: Int, site: SimulatedSite? = nil, complain: @escaping (String) -> Void
     ) throws {
+        self.site = site
         self.function = function
+        latest = function.registers
         self.namespaces = namespaces
         self.complain = complain
         self.isSuspended = isSuspended
         journal = try NVMeMemory(
-            adopting: function.journalFile, queueCount: SimulatedFunction.queueCount + 1,
-            wanting: layout)
+            adopting: site?.far?.copy ?? function.journalFile,
+            queueCount: SimulatedFunction.queueCount + 1, wanting: layout,
+            isFar: site?.far != nil)
         records = OutcomeRecord(journal)
         var configuration = ControllerModel.Configuration(
             subsystemNQN: "nqn.2014-08.org.nvmexpress:test", serialNumber: "S", modelNumber: "M",
@@ -88,7 +96,7 @@ final class SimulatedController {
             vectorCount: 3, mdts: 3, firmwareSlotCount: 1)
         configuration.offersWriteZeroes = true
         configuration.offersCompare = true
-        configuration.offersCompareAndWrite = true
+        configuration.offersCompareAndWrite = site == nil
         configuration.offersDeallocate = true
         model = ControllerModel(configuration)
         for namespace in namespaces where namespace.isAttached { model.attach(namespace.facts) }
@@ -111,6 +119,13 @@ final class SimulatedController {
             }
             if let fault = admin.fault { complain("the admin queue failed: \(fault.text)") }
         }
+        if let site {
+            site.step()
+            for queue in queues.values { queue.listen() }
+            for queue in queues.values {
+                for id in queue.watched { function.kicks[Int(id)] = false }
+            }
+        }
         for id in queueIDs {
             guard let queue = queues[id] else { continue }
             queue.turn(now: now)
@@ -124,7 +139,69 @@ final class SimulatedController {
                 return true
             }
         }
+        restartLost()
         for _ in 0..<count where !step() { break }
+    }
+
+    /// The connection of a mirrored service breaks.
+    /// - Returns: whether it did.
+    func breakConnection() -> Bool {
+        guard let site, site.wire.isOpen else { return false }
+        site.wire.close()
+        return true
+    }
+
+    /// Queues that have lost their transfers begin anew, from what function memory knows.
+    private func restartLost() {
+        let isLost = admin?.queue.isLost == true || queues.values.contains { $0.queue.isLost }
+        guard isLost, !isRestarting else { return }
+        isRestarting = true
+        perform { [unowned self] in
+            isRestarting = false
+            if admin?.queue.isLost == true { restartAdmin() }
+            for id in queueIDs where queues[id]?.queue.isLost == true { restart(id) }
+            return true
+        }
+    }
+
+    private func restart(_ id: UInt16) {
+        guard let lost = queues[id], let record = model.completionQueues[id] else { return }
+        then(
+            { lost.queue.isDrained },
+            { [unowned self] in
+                lost.queue.close()
+                channels += lost.channels
+                let submissions = model.submissionQueues
+                    .filter { $0.value.completionQueue == id }
+                    .sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+                readJournals([id], of: submissions.map(\.0))
+                do {
+                    queues[id] = try startQueue(id, record, submissions: submissions)
+                    if isSuspended { queues[id]?.queue.drain() }
+                } catch { complain("a lost queue does not start: \(error)") }
+                return true
+            })
+    }
+
+    private func restartAdmin() {
+        guard let lost = admin else { return }
+        then(
+            { lost.queue.isQuiet },
+            { [unowned self] in
+                lost.queue.close()
+                admin = nil
+                readJournals([0], of: [0])
+                guard records.restore(&model) else {
+                    complain("function memory does not say what its driver has set up")
+                    return true
+                }
+                carry()
+                do {
+                    try startAdmin()
+                    if isSuspended { admin?.queue.drain() }
+                } catch { complain("the admin queue does not start: \(error)") }
+                return true
+            })
     }
 
     /// - Returns: false when nothing can be done now.
@@ -159,7 +236,7 @@ final class SimulatedController {
     /// Suspended, with nothing under way.
     var isHalted: Bool {
         isSuspended && steps.isEmpty && operations.isEmpty
-            && queues.values.allSatisfy { $0.queue.isDrained }
+            && queues.values.allSatisfy { $0.queue.isDrained } && quiet()
     }
 
     /// Turns of reactors whose controller follows the host no more.
@@ -202,7 +279,9 @@ final class SimulatedController {
 
     func doorbell(_ queue: UInt16, isHead: Bool) -> Doorbell {
         let place = number(queue, isHead: isHead)
-        guard let shadow = model.shadowDoorbells else { return function.doorbell(place) }
+        guard let shadow = model.shadowDoorbells else {
+            return function.doorbell(place, isFar: site?.far != nil)
+        }
         return .host(
             value: shadow.values + UInt64(4 * place),
             eventIndex: shadow.eventIndexes + UInt64(4 * place))
@@ -215,36 +294,52 @@ final class SimulatedController {
     }
 
     func startQueue(
-        _ id: UInt16, _ record: QueueRecord, submissions: [(UInt16, QueueRecord)]
+        _ id: UInt16, _ record: QueueRecord, submissions: [(UInt16, QueueRecord)],
+        isNew: Bool = false
     ) throws -> SimulatedIOQueue {
-        guard let memory else { throw QueueFault.memoryGone }
-        let queue = try IOQueue(
-            CompletionQueueSetup(
-                id: id, address: record.address, size: record.size, vector: record.vector,
-                isInterruptEnabled: record.isInterruptEnabled,
-                head: doorbell(id, isHead: true)),
-            memory: memory, journal: journal, interrupt: function.lines[Int(record.vector)],
-            shape: QueueShape(
-                transferByteLimit: Self.transferByteLimit, namespaceLimit: 4),
-            counters: QueueCounters())
-        let running = SimulatedIOQueue(queue, function)
+        let running = SimulatedIOQueue(try makeModel(id, record, isNew: isNew), function)
         for namespace in namespaces {
             guard let facts = model.namespaces[namespace.id] else { continue }
             try running.attach(facts.view, namespace.disk)
         }
         for (id, record) in submissions {
-            try running.queue.add(setup(id, record))
+            try running.queue.add(setup(id, record), isNew: false)
             running.watched.append(id)
         }
         running.queue.interruptAnyway()
         return running
     }
 
+    private func makeModel(
+        _ id: UInt16, _ record: QueueRecord, isNew: Bool
+    ) throws -> any SimulatedModel {
+        guard let memory else { throw QueueFault.memoryGone }
+        let setup = CompletionQueueSetup(
+            id: id, address: record.address, size: record.size, vector: record.vector,
+            isInterruptEnabled: record.isInterruptEnabled, head: doorbell(id, isHead: true))
+        let shape = QueueShape(transferByteLimit: Self.transferByteLimit, namespaceLimit: 4)
+        let line = function.lines[Int(record.vector)]
+        if let site {
+            return try MirroredModel(
+                setup, memory: memory, journal: journal, site: site, line: line, shape: shape,
+                isNew: isNew)
+        }
+        return MappedModel(
+            try IOQueue(
+                setup, memory: memory, journal: journal, interrupt: line, shape: shape,
+                counters: QueueCounters()))
+    }
+
     func endQueues() {
+        admin?.queue.close()
+        for id in queueIDs { queues[id]?.queue.close() }
         admin = nil
         channels += queueIDs.flatMap { queues[$0]?.channels ?? [] }
         queues = [:]
     }
 
-    func storeRecord() { records.store(model) }
+    func storeRecord() {
+        records.store(model)
+        carry()
+    }
 }

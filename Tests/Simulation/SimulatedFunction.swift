@@ -72,8 +72,9 @@ final class SimulatedFunction {
         Int(journalFile.bytes.load(nvme_memory_header.self, at: 0).version)
     }
 
-    func doorbell(_ number: Int) -> Doorbell {
-        .page(page.bytes.part(at: 4 * number, byteCount: 4))
+    func doorbell(_ number: Int, isFar: Bool) -> Doorbell {
+        isFar
+            ? .far(offset: 4 * number) : .page(page.bytes.part(at: 4 * number, byteCount: 4))
     }
 
     /// In each slot of the admin queue's journal.

@@ -50,7 +50,11 @@ extension SimulatedNVMeDriver {
         let index = random.pick(1...submissions.count - 1)
         guard submissions[index].isLive else { return }
         for _ in 0..<count {
-            if random.oneIn(12) { submitFused(on: index) } else { submitOne(on: index) }
+            if shape.fuses, random.oneIn(12) {
+                submitFused(on: index)
+            } else {
+                submitOne(on: index)
+            }
         }
         if rings { ringTail(index) }
     }
@@ -109,6 +113,7 @@ extension SimulatedNVMeDriver {
         // A completion queue of two entries has no room for a pair.
         let completion = completions.first { $0.id == submissions[index].completion }
         if completion?.size == 2 { compare.allowed.insert(.missingFused) }
+        if !shape.fuses { compare.allowed = [.invalidField] }
         fill(compare, namespace)
         var sqe = encode(compare, namespace, old)
         sqe.flags |= UInt8(NVME_FUSE_FIRST)
@@ -117,6 +122,7 @@ extension SimulatedNVMeDriver {
         write.isFused = true
         write.first = key
         write.allowed.formUnion([.commandInterrupted, .failedFused, .missingFused])
+        if !shape.fuses { write.allowed = [.invalidField] }
         fill(write, namespace)
         sqe = encode(write, namespace, new)
         sqe.flags |= UInt8(NVME_FUSE_SECOND)
@@ -249,7 +255,7 @@ extension SimulatedNVMeDriver {
         if request.kind == .read, status == .success { check(request, model) }
         if request.kind == .compare { checkCompare(request, model, status) }
         guard request.kind.changes else { return }
-        if request.isFused, status == .failedFused || status == .missingFused {
+        if request.isFused, [.failedFused, .missingFused, .invalidField].contains(status) {
             for range in request.blocks {
                 models[request.namespace]?.withdrew(request.stamp, range, start: request.start)
             }

@@ -15,6 +15,8 @@ final class SimulatedNVMeDriver {
         var completionQueues: Int
         var submissionQueues: Int
         var hasTinyQueues = false
+        /// Whether fused commands are carried out, and not refused.
+        var fuses = true
     }
 
     enum Life: Equatable {

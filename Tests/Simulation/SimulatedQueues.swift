@@ -26,17 +26,20 @@ enum Standing {
 
 /// A completion queue and its submission queues.
 final class SimulatedIOQueue {
-    var queue: IOQueue
+    let queue: any SimulatedModel
     /// Kept, so that they can be brought to their end after a crash.
     private(set) var channels: [BlockChannel] = []
     private var standing = Standing.hot(idleTurns: 0)
     /// Turns in a row that found nothing.
     private var idleTurns = 0
     private let function: SimulatedFunction
+    /// Of a mirrored queue: whether a doorbell has been rung, and turns in a row at rest.
+    private var wasCalled = false
+    private var stillTurns = 0
     /// Queues whose doorbells wake it.
     var watched: [UInt16]
 
-    init(_ queue: consuming IOQueue, _ function: SimulatedFunction) {
+    init(_ queue: any SimulatedModel, _ function: SimulatedFunction) {
         watched = [queue.id]
         self.queue = queue
         self.function = function
@@ -49,18 +52,22 @@ final class SimulatedIOQueue {
     }
 
     func heat() {
-        if standing.isAsleep { queue.disableDoorbellEvents() }
+        stillTurns = 0
+        if standing.isAsleep || queue.isAtRest != nil { queue.disableDoorbellEvents() }
         standing = .hot(idleTurns: 0)
     }
 
     private var isCalled: Bool { function.isMapped || watched.contains { function.kicks[Int($0)] } }
 
     var isAtRest: Bool {
-        (function.isMapped ? idleTurns > 20 : standing.isAsleep) && queue.wakeTime == nil
+        // A driver without interrupts looks once more.
+        if queue.isAtRest != nil { return stillTurns > 2 }
+        return (function.isMapped ? idleTurns > 20 : standing.isAsleep) && queue.wakeTime == nil
             && !watched.contains { function.kicks[Int($0)] }
     }
 
     func turn(now: Ticks) {
+        if queue.isAtRest != nil { return turnMirrored(now: now) }
         if standing.isAsleep {
             let isDue = queue.wakeTime.map { $0 <= now } ?? false
             guard isCalled || isDue else { return }
@@ -76,6 +83,22 @@ final class SimulatedIOQueue {
         }
     }
 
+    /// Hears of doorbells; others may watch the same.
+    func listen() { if watched.contains(where: { function.kicks[Int($0)] }) { wasCalled = true } }
+
+    /// Left alone between its transfers.
+    private func turnMirrored(now: Ticks) {
+        defer { stillTurns = queue.isAtRest == true ? stillTurns + 1 : 0 }
+        if function.isMapped || wasCalled {
+            wasCalled = false
+            queue.kick(isMapped: function.isMapped)
+            idleTurns = 0
+        } else if idleTurns > 0, queue.outstanding == 0 {
+            guard let time = queue.wakeTime, time <= now else { return queue.rest() }
+        }
+        idleTurns = queue.poll(now: now) > 0 ? 0 : idleTurns + 1
+    }
+
     var fault: QueueFault? {
         if case .failed(let fault) = queue.phase { return fault }
         return nil
@@ -83,14 +106,14 @@ final class SimulatedIOQueue {
 }
 
 final class SimulatedAdminQueue {
-    var queue: AdminQueue
+    let queue: any SimulatedAdminModel
     let run: Int
     private var standing = Standing.hot(idleTurns: 0)
     /// Turns in a row that found nothing.
     private var idleTurns = 0
     private let function: SimulatedFunction
 
-    init(_ queue: consuming AdminQueue, run: Int, _ function: SimulatedFunction) {
+    init(_ queue: any SimulatedAdminModel, run: Int, _ function: SimulatedFunction) {
         self.queue = queue
         self.run = run
         self.function = function
@@ -102,12 +125,16 @@ final class SimulatedAdminQueue {
     }
 
     var isAtRest: Bool {
-        (function.isMapped ? idleTurns > 20 : standing.isAsleep) && !function.kicks[0]
+        if function.kicks[0] || queue.isAtRest == false { return false }
+        return function.isMapped || queue.isAtRest != nil ? idleTurns > 20 : standing.isAsleep
     }
 
     func turn(now: Ticks, onCommand: (AdminCommand) -> Void) {
         if standing.isAsleep {
-            guard function.isMapped || function.kicks[0] else { return }
+            guard function.isMapped || function.kicks[0] || queue.isAtRest == false else {
+                idleTurns += 1
+                return
+            }
             function.kicks[0] = false
             heat()
         }

@@ -3,9 +3,11 @@ import Seeds
 import Testing
 
 extension World {
-    /// `count` worlds; SOFTSNAP_SIMULATION=n in the environment makes them n times as many.
+    /// `count` worlds, fewer where everything is slow; SOFTSNAP_SIMULATION=n in the environment
+    /// makes them n times as many.
     static func share(_ count: Int) -> Int {
-        count * (ProcessFacts.environment("SOFTSNAP_SIMULATION").flatMap(Int.init) ?? 1)
+        let times = ProcessFacts.environment("SOFTSNAP_SIMULATION").flatMap(Int.init) ?? 1
+        return Effort.of(count * times)
     }
 }
 

@@ -4,6 +4,7 @@ import Hardware
 import Logging
 import Memory
 import Platform
+import Seeds
 import SoftDPU
 import Testing
 import VirtioDriver
@@ -24,6 +25,19 @@ private func expectRefusal(
 }
 
 @Suite(.serialized) struct `A served card` {
+    /// What a call that names a PF asks for: the rest of a large card is not sent.
+    @Test(.timeLimit(.minutes(10)))
+    func `lists the functions of one PF, as among all`() async throws {
+        let stack = try await Stack(nvme: Stack.NVMe(functionCount: 2, vfCount: 3))
+        let all = try await stack.manager.functions()
+        #expect(Set(all.map(\.identity.pfIndex)).count > 1)
+        for index in 0...all.count {
+            let wanted = all.filter { $0.identity.pfIndex == index }
+            #expect(try await stack.manager.functions(ofPF: index) == wanted)
+        }
+        await stack.stop()
+    }
+
     @Test(.timeLimit(.minutes(10)))
     func `ends in order when nobody keeps it`() async throws {
         let directory = "/var/tmp/softsnap-dpu-\(ProcessFacts.identifier)-\(UUID.random())"
@@ -136,9 +150,11 @@ private func expectRefusal(
         let stack = try await Stack(functionCount: 1)
         let controller = try await stack.create(0, stack.ramDisk())
         let path = controller.hostSocketPath
-        for _ in 0..<10 {
+        // Each load ends when it has waited so long: more patience where everything is slow.
+        let rounds = Effort.of(10, atLeast: 2)
+        for _ in 0..<rounds {
             let guest = try await onThread { try Guest(path) }
-            let load = try Load(guest, seconds: 1)
+            let load = try Load(guest, seconds: UInt64(10 / rounds))
             #expect(await load.advance())
             await expectRefusal(ErrorNumber.busy) {
                 _ = try await stack.manager.perform(.reset(vuid: pf))

@@ -173,6 +173,21 @@ final class Guest: @unchecked Sendable {
         }
     }
 
+    /// One request by itself, with up to 4096 bytes that go to the device or come from it.
+    /// - Returns: how it ended (Virtio 1.2 §5.2.6).
+    func request(
+        _ type: UInt32, sector: UInt64, byteCount: Int, seconds: UInt64 = 10
+    ) throws -> UInt8 {
+        driver.submit(slot: 0, type: type, sector: sector, byteCount: byteCount)
+        publish()
+        let limit = Clock.monotonicNanoseconds() + seconds * 1_000_000_000
+        while Clock.monotonicNanoseconds() < limit {
+            if let answer = driver.reap() { return answer.status }
+            Clock.sleep(nanoseconds: 20_000)
+        }
+        throw GuestError(description: "no answer to a request of type \(type)")
+    }
+
     private func publish() {
         if driver.publish() { ring() }
     }

@@ -17,12 +17,13 @@ import VhostUser
     ) async throws {
         let stack = try KeptStack()
         try stack.start()
-        let core = (0..<256).first { Processors.isUsable($0) } ?? 0
-        let group = try ReactorGroup(cores: [core], options: Reactor.Options())
+        let group = try PathUnderTest.reactors()
+        let place = DPUPlace.socket(stack.controlPath)
         let manager = try await RemoteManager(
-            try RemoteManager.connect(to: stack.controlPath), reconnectingTo: stack.controlPath,
+            try await place.connect(), dataPath: PathUnderTest.path, reconnectingTo: place,
             log: stack.log
         ) { _ in }
+        try await PathUnderTest.open(group, to: manager)
         let controllers = VirtioBlkControllers(manager: manager, group: group, log: stack.log)
         let file = try MemoryFile.create(name: "disk", byteCount: UInt64(Stack.byteCount))
         let device = try Stack.ramDisk(file)

@@ -41,6 +41,7 @@ final class KeptStack: Sendable {
         inventory.card.virtioBlk.pfCount = 2
         inventory.card.nvme.pfCount = 1
         inventory.keeper = .running
+        inventory.rdmaDevice = PathUnderTest.device
         let new = try SoftDPU(inventory, log: log)
         try new.listen()
         dpu.withLock { $0 = new }

@@ -192,7 +192,7 @@ extension `NVMe functions` {
                 }
                 turn(0)
                 let before = malloc_probe_count()
-                for round in 0..<1000 { turn(UInt64(round)) }
+                for round in 0..<Effort.of(1000) { turn(UInt64(round)) }
                 #expect(malloc_probe_count() == before)
             }
             await stack.stop()

@@ -55,7 +55,8 @@ extension `NVMe functions` {
             try await withLoad(way) { stack, disk, first, guest, load in
                 var source = first
                 var pauseCount = 0
-                for turn in 0..<Effort.of(20) {
+                let turns = Effort.of(20, atLeast: 4)
+                for turn in 0..<turns {
                     let next = try await stack.service()
                     let old = try await source.nvme.find("n0")
                     if turn % 2 == 0 { try await old.suspendAdmin() }
@@ -74,7 +75,7 @@ extension `NVMe functions` {
                     source = next
                     pauseCount += pauses(of: next.nvme.pauses, .handover)
                 }
-                #expect(pauseCount > Effort.of(20) / 2)
+                #expect(pauseCount > turns / 2)
             }
         }
 

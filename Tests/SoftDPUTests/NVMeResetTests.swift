@@ -158,7 +158,9 @@ extension `NVMe functions` {
             let guest = try await onThread { try NVMeGuest(other.hostSocketPath) }
             let load = try Load { try guest.verify() }
             try await onThread {
-                let client = try VFIOUserClient(path: hostile.hostSocketPath)
+                // Its socket has room again when most of what is in it has been done.
+                let client = try VFIOUserClient(
+                    path: hostile.hostSocketPath, patienceMilliseconds: 120_000)
                 for turn in 0..<UInt64(Effort.of(20_000)) {
                     try client.writeRegister(
                         region: 0, offset: 0x14, byteCount: 4, value: 0x460000 | turn & 1,

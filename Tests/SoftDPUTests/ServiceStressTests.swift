@@ -3,6 +3,7 @@ import Emulation
 import Hardware
 import Memory
 import Platform
+import Seeds
 import SoftDPU
 import Testing
 import VhostUser
@@ -29,7 +30,7 @@ import VirtioDriver
         var options = Guest.Options()
         options.isPacked = isPacked
         try await withLoad(options) { _, controller, load in
-            for turn in 0..<1000 {
+            for turn in 0..<Effort.of(1000) {
                 try await controller.suspend(within: .seconds(10))
                 try await controller.resume()
                 if turn % 100 == 0 { #expect(await load.advance()) }
@@ -131,7 +132,7 @@ import VirtioDriver
         let path = controller.hostSocketPath
         try await onThread {
             let guest = try Guest(path, options)
-            for _ in 0..<count { try body(guest) }
+            for _ in 0..<Effort.of(count) { try body(guest) }
         }
         await stack.stop()
     }
@@ -195,7 +196,7 @@ import VirtioDriver
         let path = controller.hostSocketPath
         try await onThread {
             var refused = 0
-            for turn in 0..<1000 {
+            for turn in 0..<Effort.of(1000) {
                 do {
                     let guest = try Guest(path)
                     // Some leave in the middle of it.

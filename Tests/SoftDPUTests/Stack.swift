@@ -5,6 +5,7 @@ import Hardware
 import Logging
 import Memory
 import Platform
+import RDMA
 import Reactor
 import SoftDPU
 import Synchronization
@@ -41,13 +42,16 @@ final class Stack: Sendable {
         inventory.card.nvme.vfCount = nvme.vfCount
         inventory.doorbells = nvme.doorbells
         inventory.isEmbedded = isEmbedded
+        inventory.rdmaDevice = PathUnderTest.device
         let buffer = lines
         let log = Logger(label: "test") { _ in buffer.handler }
         dpu = try SoftDPU(inventory, log: log)
-        let core = (0..<256).first { Processors.isUsable($0) } ?? 0
-        group = try ReactorGroup(cores: [core], options: Reactor.Options())
+        group = try PathUnderTest.reactors()
         // The tests' own manager is an operator too: a power cycle leaves it connected.
-        manager = try await RemoteManager(try dpu.connect(), isOperator: true) { _ in }
+        manager = try await RemoteManager(
+            ControlConnection(try dpu.connect()), isOperator: true, dataPath: PathUnderTest.path
+        ) { _ in }
+        try await PathUnderTest.open(group, to: manager)
         controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
         self.nvme = NVMeSubsystems(manager: manager, group: group, log: log)
     }
@@ -59,15 +63,15 @@ final class Stack: Sendable {
         let nvme: NVMeSubsystems
         let group: ReactorGroup
         let socket: SharedDescriptor
-        private let isMortal: Bool
+        private let hasOwnGroup: Bool
         private let isDead = Atomic<Bool>(false)
 
         init(
-            manager: RemoteManager, group: ReactorGroup, isMortal: Bool, socket: SharedDescriptor,
-            log: Logger
+            manager: RemoteManager, group: ReactorGroup, hasOwnGroup: Bool,
+            socket: SharedDescriptor, log: Logger
         ) {
             self.manager = manager
-            self.isMortal = isMortal
+            self.hasOwnGroup = hasOwnGroup
             controllers = VirtioBlkControllers(manager: manager, group: group, log: log)
             nvme = NVMeSubsystems(manager: manager, group: group, log: log)
             self.group = group
@@ -88,7 +92,7 @@ final class Stack: Sendable {
             if isDead.load(ordering: .relaxed) { return }
             await controllers.closeAll()
             await nvme.closeAll()
-            if isMortal { group.stop() }
+            if hasOwnGroup { group.stop() }
         }
 
         /// Ends a mortal service where it stands: nothing it has under way is done, and the
@@ -105,15 +109,18 @@ final class Stack: Sendable {
     /// Another service.
     /// - Parameter isMortal: on a reactor of its own, so that `kill` can end it as death would.
     func service(isMortal: Bool = false) async throws -> Service {
-        let core = (0..<256).first { Processors.isUsable($0) } ?? 0
-        let group =
-            isMortal ? try ReactorGroup(cores: [core], options: Reactor.Options()) : group
+        // A queue pair reaches the leases of one service.
+        let hasOwnGroup = isMortal || !PathUnderTest.isMapped
+        let group = hasOwnGroup ? try PathUnderTest.reactors() : group
         let socket = try dpu.connect()
-        let manager = try await RemoteManager(socket) { _ in }
+        let manager = try await RemoteManager(
+            ControlConnection(socket), dataPath: PathUnderTest.path
+        ) { _ in }
+        if hasOwnGroup { try await PathUnderTest.open(group, to: manager) }
         let buffer = lines
         let log = Logger(label: "service") { _ in buffer.handler }
         let service = Service(
-            manager: manager, group: group, isMortal: isMortal, socket: socket, log: log)
+            manager: manager, group: group, hasOwnGroup: hasOwnGroup, socket: socket, log: log)
         services.withLock { $0.append(service) }
         return service
     }
@@ -212,11 +219,23 @@ final class LineBuffer: Sendable {
 func onThread<Result: Sendable>(
     _ body: @escaping @Sendable () throws -> Result
 ) async throws -> Result {
-    try await withCheckedThrowingContinuation { continuation in
+    // The order between a continuation's resumption and what follows is kept by the Swift runtime,
+    // where ThreadSanitizer does not see it when the thread was faster than the wait.
+    let end = End()
+    let result: Swift.Result<Result, any Error> = try await withCheckedThrowingContinuation {
+        continuation in
         do {
             _ = try Thread(name: "guest") {
-                continuation.resume(with: Swift.Result { try body() })
+                let result = Swift.Result { try body() }
+                end.reached.store(true, ordering: .releasing)
+                continuation.resume(returning: result)
             }
         } catch { continuation.resume(throwing: error) }
     }
+    _ = end.reached.load(ordering: .acquiring)
+    return try result.get()
+}
+
+private final class End: Sendable {
+    let reached = Atomic(false)
 }

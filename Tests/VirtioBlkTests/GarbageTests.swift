@@ -1,5 +1,4 @@
 import Bdev
-import MallocProbe
 import Memory
 import Platform
 import Seeds
@@ -138,8 +137,7 @@ struct Garbage {
     @Test(arguments: Seed.sample(2), [false, true])
     func `neither trap, hang nor write elsewhere`(seed: Seed, isPacked: Bool) throws {
         let factor = ProcessFacts.environment("SOFTSNAP_SIMULATION").flatMap(Int.init) ?? 1
-        // Sanitizers, under which the probe sleeps, are slow.
-        let count = malloc_probe_is_active() ? 25_000 : 2_500
+        let count = Effort.of(10_000, atLeast: 2_500)
         let faults = try run(seed, count: count * factor, isPacked: isPacked)
         let expected: Set<QueueFault> =
             isPacked

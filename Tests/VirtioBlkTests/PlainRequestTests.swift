@@ -175,7 +175,8 @@ final class RecordingBackend: Backend, @unchecked Sendable {
         let mapping = try Mapping.fresh(
             byteCount: QueueBench.byteCount + 2 * QueueBench.canaryByteCount)
         var transfers = 0
-        for _ in 0..<2000 {
+        let count = Effort.of(2000, atLeast: 250)
+        for _ in 0..<count {
             let sample = Sample(&random)
             let fast = try serveFast(sample, mapping)
             let general = try serve(sample, mapping, general: true)
@@ -184,6 +185,6 @@ final class RecordingBackend: Backend, @unchecked Sendable {
             if sample.links.contains(where: { $0 > 13 }) { continue }
             #expect(fast == general, "\(seed): \(sample)")
         }
-        #expect(transfers > 400)
+        #expect(transfers > count / 6)
     }
 }

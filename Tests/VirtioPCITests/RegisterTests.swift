@@ -122,7 +122,7 @@ import VirtioPCI
         #expect(first == .notified(queue: 0) && second == .notified(queue: 1) && none == .nothing)
     }
 
-    @Test(arguments: Seed.sample(16))
+    @Test(arguments: Seed.sample(Effort.of(16)))
     func `bear any access`(seed: Seed) {
         var random = seed
         var registers = fresh()
