@@ -12,7 +12,7 @@ PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev libssl-dev pkg
 	iproute2 ibverbs-providers
 PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/EndToEnd
 
-.PHONY: run test lint fuzz bench soak deps build-tests swift-test python-test
+.PHONY: run test lint fuzz bench soak deps build-tests units-test stacks-test python-test
 
 run: deps
 	swift build -c release --product snap_service
@@ -20,23 +20,26 @@ run: deps
 	SOFTSNAP_BIN=$$(swift build -c release --show-bin-path) \
 		python3 -u Tests/EndToEnd/show.py $(if $(ONCE),--once)
 
-test: deps build-tests swift-test python-test
+test: units-test stacks-test python-test
 
-build-tests:
+build-tests: deps
 	swift build --build-tests
 
 # Whole stacks run apart from what computes for a minute without a pause, and one test after the
 # other: all want the few threads that actors have, and a guest's patience is ten seconds.
 STACKS = (SoftDPU|NVMeOF)Tests
 
-swift-test:
+units-test: build-tests
 	swift test --skip-build --skip '$(STACKS)'
+
+stacks-test: build-tests
 	swift test --skip-build --no-parallel --filter '$(STACKS)'
 
 # Each folder is a suite of its own: tests import the helpers beside them.
-python-test:
-	set -e; for folder in $(PYTHON_TESTS); do \
-		echo "== $$folder"; python3 -m unittest discover -s $$folder -v; done
+python-test: build-tests
+	@failed=0; for folder in $(PYTHON_TESTS); do \
+		echo "== $$folder"; python3 -m unittest discover -s $$folder -v || failed=1; \
+	done; exit $$failed
 
 lint:
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
@@ -50,7 +53,7 @@ bench: deps
 	swift build -c release
 	python3 Tests/Bench/bench.py --build $$(swift build -c release --show-bin-path)
 
-soak: deps build-tests
+soak: build-tests
 	SOFTSNAP_SOAK=1 swift test --skip-build --filter SoakTests
 	swift build -c release
 	cd Tests/EndToEnd && SOFTSNAP_SOAK=1 SOFTSNAP_BIN=$$(swift build -c release --show-bin-path) \
