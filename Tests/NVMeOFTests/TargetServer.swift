@@ -4,7 +4,7 @@ import Synchronization
 
 /// The simulated target behind real sockets, on 127.0.0.1 and a thread of its own.
 final class TargetServer: @unchecked Sendable {
-    // Sendable: everything that changes does so under the storage's lock.
+    // Sendable: everything that changes does so under the storage's lock, or on the thread alone.
 
     /// A connection of the server's thread.
     private final class Session {
@@ -18,6 +18,8 @@ final class TargetServer: @unchecked Sendable {
 
     let port: UInt16
     private let disk: TargetDisk
+    /// The thread's.
+    private var listener: SharedDescriptor?
     private var isStopping = false
     private var isSilent = false
     /// Whether the present turn of the thread answers nothing.
@@ -31,8 +33,8 @@ final class TargetServer: @unchecked Sendable {
         let listener = try TCPSocket.listen(at: "127.0.0.1", port: port)
         self.port = try TCPSocket.port(of: listener.number)
         self.disk = disk
-        let shared = SharedDescriptor(listener)
-        _ = try Thread(name: "target") { [self] in serve(shared) }
+        self.listener = SharedDescriptor(listener)
+        _ = try Thread(name: "target") { [self] in serve() }
     }
 
     convenience init(_ behaviour: TargetBehaviour = TargetBehaviour()) throws {
@@ -46,9 +48,12 @@ final class TargetServer: @unchecked Sendable {
 
     /// Closes everything at once, as a killed target does, and returns when that is done.
     func stop() {
-        disk.storage.lock.withLock { _ in isStopping = true }
+        stopSoon()
         while disk.storage.lock.withLock({ _ in !hasEnded }) { Clock.sleep(nanoseconds: 1_000_000) }
     }
+
+    /// The same without the wait.
+    func stopSoon() { disk.storage.lock.withLock { _ in isStopping = true } }
 
     /// Answers nothing from now on, or goes on; connections stay.
     func setSilent(_ silent: Bool) {
@@ -62,7 +67,7 @@ final class TargetServer: @unchecked Sendable {
         disk.storage.lock.withLock { _ in body(disk) }
     }
 
-    private func serve(_ listener: SharedDescriptor) {
+    private func serve() {
         var sessions: [Session] = []
         var pause: UInt64 = 0
         while true {
@@ -72,7 +77,7 @@ final class TargetServer: @unchecked Sendable {
             }
             if stops { break }
             var isBusy = false
-            if let socket = try? UnixSocket.accept(listener.number) {
+            if let listener, let socket = try? UnixSocket.accept(listener.number) {
                 sessions.append(Session(SharedDescriptor(socket), TargetConnection(disk)))
                 isBusy = true
             }
@@ -89,6 +94,8 @@ final class TargetServer: @unchecked Sendable {
             pause = isBusy ? 0 : min(2 * pause + 50_000, 2_000_000)
             if pause > 0 { Clock.sleep(nanoseconds: pause) }
         }
+        // First: who loses a connection may ask for the next one at once, and must be refused.
+        listener = nil
         for session in sessions { UnixSocket.shutDown(session.socket.number) }
         sessions = []
         disk.storage.lock.withLock { _ in hasEnded = true }
