@@ -2,8 +2,8 @@
 """again.py LOG: runs once more, alone, what failed in a log of `make test`, and says so.
 
 For tests that wait for real time, which a busy machine may not have: whole stacks and processes,
-three of them at most. What runs by a clock of its own gets no second try, nor does a crash. The exit
-code is 0 when there was something to try, all of it, and every one passed.
+three of them at most. What runs by a clock of its own gets no second try, nor does a crash. The
+exit code is 0 when there was something to try, all of it, and every one passed.
 """
 
 import re

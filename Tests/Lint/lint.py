@@ -17,6 +17,7 @@ UNSAFE_MODULES = {"Platform", "Bounded", "Memory", "JSONRPC", "RDMA"}
 # Memory copies bytes and lays out vectors with the C library's own functions and types.
 LIBC_MODULES = {"Platform", "Memory"}
 TOOLCHAIN = {"Swift", "Synchronization", "Testing", "Glibc"}
+SUFFIXES = {".swift", ".py", ".c", ".h", ".sh"}
 LINES_OF_FILE, LINES_OF_FUNCTION, COLUMNS = 400, 60, 100
 
 IMPORT = re.compile(
@@ -52,9 +53,15 @@ def describe(root):
 
 
 def files(root):
-    for folder in ("Sources", "Tests", "rpc"):
-        for suffix in ("swift", "py", "c", "h", "sh"):
-            yield from (root / folder).rglob(f"*.{suffix}")
+    for folder in ("Sources", "Tests", "rpc", "container", ".ci"):
+        for path in (root / folder).rglob("*"):
+            if path.is_file() and (path.suffix in SUFFIXES or is_script(path)):
+                yield path
+
+
+def is_script(path):
+    """A program without a suffix."""
+    return path.suffix == "" and path.read_bytes()[:2] == b"#!"
 
 
 def layer_table(manifest):
@@ -133,7 +140,7 @@ def lengths(where, text):
         if len(line) > COLUMNS:
             found.append(f"{where}:{number}: {len(line)} columns, at most {COLUMNS}")
     functions = swift_functions(lines) if where.suffix == ".swift" else []
-    if where.suffix == ".py":
+    if where.suffix == ".py" or text.startswith("#!/usr/bin/env python3"):
         functions = python_functions(text)
     for start, end in functions:
         if end - start + 1 > LINES_OF_FUNCTION:

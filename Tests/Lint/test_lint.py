@@ -107,6 +107,12 @@ class Lengths(unittest.TestCase):
         self.assertEqual(lint.lengths(path, "def f():\n" + "    pass\n" * 59), [])
         self.assertEqual(len(lint.lengths(path, "def f():\n" + "    pass\n" * 60)), 1)
 
+    def test_finds_one_in_a_script_without_suffix(self):
+        text = "#!/usr/bin/env python3\ndef f():\n" + "    pass\n" * 60
+        self.assertEqual(len(lint.lengths(Path("container/bin/x"), text)), 1)
+        root = Path(__file__).resolve().parents[2]
+        self.assertIn(root / "container" / "bin" / "entrypoint", list(lint.files(root)))
+
 
 if __name__ == "__main__":
     unittest.main()
