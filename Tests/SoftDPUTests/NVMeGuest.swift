@@ -35,9 +35,25 @@ final class NVMeGuest: @unchecked Sendable {
     /// Commands that were answered with a status that the caller tolerates.
     private(set) var toleratedCount = 0
 
-    init(_ path: String, _ options: Options = Options()) throws {
+    convenience init(_ path: String, _ options: Options = Options()) throws {
+        try self.init(try NVMeFunctionClient(path: path), options)
+    }
+
+    /// Takes the place of a guest that is just leaving: a function has one at a time, and turns the
+    /// next one away until then. Ten seconds at most.
+    static func takingOver(_ path: String) throws -> NVMeGuest {
+        for _ in 0..<1000 {
+            if let client = try? NVMeFunctionClient(path: path) {
+                return try NVMeGuest(client, Options())
+            }
+            Clock.sleep(nanoseconds: 10_000_000)
+        }
+        return try NVMeGuest(path)
+    }
+
+    private init(_ client: NVMeFunctionClient, _ options: Options) throws {
         self.options = options
-        access = try NVMeFunctionClient(path: path)
+        access = client
         memory = try DMAMemory(byteCount: options.memoryByteCount)
         var driverOptions = NVMeDriver.Options()
         driverOptions.doorbells = options.doorbells
