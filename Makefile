@@ -3,6 +3,7 @@
 # make lint        formatter, layers, imports, unsafe, lengths, generated files
 # make fuzz        fuzzes every fuzz_* target for SECONDS_OF_FUZZING (600) each
 # make bench       compares with qemu-storage-daemon (see Tests/Bench/bench.py)
+# make containers  builds the image from container/Containerfile, and tests containers of it
 # make soak        plugs, resets, power-cycles and hands over thousands of times, with machines at work
 
 SHELL := /bin/bash
@@ -10,9 +11,10 @@ SECONDS_OF_FUZZING ?= 600
 PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev libssl-dev pkg-config qemu-system-x86 \
 	qemu-utils busybox-static cpio e2fsprogs kmod fio dash xz-utils zstd nvme-cli mmdebstrap \
 	iproute2 ibverbs-providers
-PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/EndToEnd
+CONTAINER_PACKAGES := podman runc catatonit mmdebstrap
+PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/ContainerTests Tests/EndToEnd
 
-.PHONY: run test lint fuzz bench soak deps build-tests units-test stacks-test python-test
+.PHONY: run test lint fuzz bench soak containers deps build-tests units-test stacks-test python-test
 
 run: deps
 	swift build -c release --product snap_service
@@ -69,6 +71,10 @@ soak: build-tests
 		test_nvmet_guest.LinuxTarget.test_reconnects_leave_nothing_behind \
 		test_nvmet_rdma_guest.LinuxTarget.test_reconnects_leave_nothing_behind \
 		test_rdma_faults
+
+containers: PACKAGES += $(CONTAINER_PACKAGES)
+containers: build-tests
+	python3 -m unittest discover -s Tests/Containers -v
 
 # Only what is missing is installed, so that a prepared machine needs no network.
 deps:
