@@ -20,7 +20,7 @@ class Image(unittest.TestCase):
     def test_it_has_labels_a_healthcheck_and_a_signal(self):
         facts = json.loads(containers.podman("image", "inspect", containers.IMAGE).stdout)[0]
         self.assertEqual(facts["Labels"]["org.opencontainers.image.title"], "SoftSNAP")
-        self.assertIn("healthcheck", " ".join(facts["HealthCheck"]["Test"]))
+        self.assertIn("healthcheck", " ".join(facts["Healthcheck"]["Test"]))
         self.assertEqual(facts["Config"].get("StopSignal", "SIGTERM"), "SIGTERM")
 
     def test_commands_are_where_snaps_users_expect_them(self):
