@@ -11,7 +11,7 @@ SECONDS_OF_FUZZING ?= 600
 PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev libssl-dev pkg-config qemu-system-x86 \
 	qemu-utils busybox-static cpio e2fsprogs kmod fio dash xz-utils zstd nvme-cli mmdebstrap \
 	iproute2 ibverbs-providers
-CONTAINER_PACKAGES := podman runc catatonit mmdebstrap
+CONTAINER_PACKAGES := podman runc catatonit mmdebstrap containerd
 PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/ContainerTests Tests/EndToEnd
 
 .PHONY: run test lint fuzz bench soak containers deps build-tests units-test stacks-test python-test
