@@ -57,6 +57,11 @@ public final class ErrorBackend: Backend {
         }
     }
 
+    /// How many more requests of `operation` its injection is going to hit.
+    public func remaining(_ operation: BlockOperation) -> UInt32 {
+        faults[Int(operation.rawValue)].remaining
+    }
+
     /// Ends every injection; pending requests fail.
     public func clear() {
         for cell in faults { cell.clear() }
@@ -110,6 +115,8 @@ private final class FaultCell: Sendable {
     }
 
     func clear() { left.store(0, ordering: .relaxed) }
+
+    var remaining: UInt32 { left.load(ordering: .acquiring) }
 
     func hits(outstanding: Int) -> Bool {
         if left.load(ordering: .acquiring) == 0 { return false }

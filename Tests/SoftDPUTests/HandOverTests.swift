@@ -188,7 +188,7 @@ import Testing
         backend.inject(try ErrorInjection(.pending, count: 1), into: .write)
         try await onThread {
             guest.submitWrites()
-            Clock.sleep(nanoseconds: 20_000_000)
+            waitUntilHit(backend)
         }
         let refusal = await #expect(throws: ControllerError.self) {
             try await old.handOver(within: .milliseconds(20), offeringFor: .milliseconds(20))

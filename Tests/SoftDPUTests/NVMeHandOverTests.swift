@@ -112,7 +112,7 @@ extension `NVMe functions` {
             backend.inject(try ErrorInjection(.pending, count: 1), into: .write)
             try await onThread {
                 guest.submit(isWrite: true)
-                Clock.sleep(nanoseconds: 20_000_000)
+                waitUntilHit(backend)
             }
             let refusal = await #expect(throws: ControllerError.self) {
                 try await controller.handOver(within: .milliseconds(50), force: false)

@@ -117,7 +117,7 @@ extension `NVMe functions` {
             backend.inject(try ErrorInjection(.pending, count: 1), into: .write)
             try await onThread {
                 guest.submit(isWrite: true)
-                Clock.sleep(nanoseconds: 20_000_000)
+                waitUntilHit(backend)
             }
             await #expect(throws: ControllerError.self) {
                 try await controller.suspend(within: .milliseconds(50), force: false)

@@ -86,7 +86,7 @@ import VirtioDriver
         backend.inject(try ErrorInjection(.pending, count: 1), into: .write)
         try await onThread {
             guest.submitWrites()
-            Clock.sleep(nanoseconds: 20_000_000)
+            waitUntilHit(backend)
         }
         return (stack, backend, controller, guest)
     }

@@ -239,3 +239,8 @@ func onThread<Result: Sendable>(
 private final class End: Sendable {
     let reached = Atomic(false)
 }
+
+/// Returns when `backend` holds the write that it was told to hold; ten seconds at most.
+func waitUntilHit(_ backend: ErrorBackend) {
+    for _ in 0..<10_000 where backend.remaining(.write) > 0 { Clock.sleep(nanoseconds: 1_000_000) }
+}
