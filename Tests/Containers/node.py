@@ -179,6 +179,15 @@ def logs(arguments):
     return 0
 
 
+def inspect_image(arguments):
+    answer = stubs.ImageServiceStub(channel).ImageStatus(
+        cri.ImageStatusRequest(image={"image": arguments.id}), timeout=SECONDS)
+    if not answer.HasField("image"):
+        return f"crictl: no image {arguments.id}"
+    print(json_format.MessageToJson(answer))
+    return 0
+
+
 def inspect(arguments):
     print(json_format.MessageToJson(status(arguments.id)))
     return 0
@@ -201,7 +210,7 @@ def crictl(words):
     executing.add_argument("id")
     executing.add_argument("command", nargs=argparse.REMAINDER)
     executing.set_defaults(run=execute)
-    for name, body in (("logs", logs), ("inspect", inspect)):
+    for name, body in (("logs", logs), ("inspect", inspect), ("inspecti", inspect_image)):
         one = commands.add_parser(name)
         one.add_argument("id")
         one.set_defaults(run=body)
