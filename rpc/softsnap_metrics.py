@@ -6,6 +6,7 @@ Each scrape asks the service by RPC. Scrapes at once share one question.
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import ipaddress
 import os
@@ -190,8 +191,9 @@ class UnixListener:
         self.name = f"unix:{path}"
 
     def close(self):
-        os.unlink(self.path)
-        os.unlink(self.path + ".lock")
+        for path in (self.path, self.path + ".lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         os.close(self.lock)
 
 
