@@ -224,6 +224,6 @@ def quantile(buckets, share):
     rest = share * sum(count for _, _, count in buckets)
     for _, upper, count in buckets:
         rest -= count
-        if rest <= 0:
+        if count and rest <= 0:
             return upper
     return None

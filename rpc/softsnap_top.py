@@ -27,9 +27,9 @@ EPILOG = """example:
 On a terminal q or Ctrl-C ends it. The exit code is 1 when the service never answered."""
 
 # Title, least width, and which columns a narrow terminal does without: the highest first.
-COLUMNS = [("VUID", 10, 0), ("KIND", 13, 7), ("CONTROLLER", 10, 1), ("STATE", 9, 5),
-           ("READ/s", 8, 2), ("WRITE/s", 8, 2), ("MB/s", 8, 3), ("MEAN", 7, 4), ("P99", 7, 6),
-           ("QUEUES", 6, 9), ("DIRECT", 6, 10), ("GAPS", 4, 8), ("LAST", 7, 11)]
+COLUMNS = [("VUID", 10, 0), ("KIND", 13, 8), ("CONTROLLER", 10, 1), ("STATE", 9, 6),
+           ("READ/s", 8, 2), ("WRITE/s", 8, 3), ("MB/s", 8, 4), ("MEAN", 7, 5), ("P99", 7, 7),
+           ("QUEUES", 6, 10), ("DIRECT", 6, 11), ("GAPS", 4, 9), ("LAST", 7, 12)]
 # In the pipe that wakes the drawing thread, beside the numbers of signals.
 LOOKED = 0
 LEFT = {"VUID", "KIND", "CONTROLLER", "STATE"}
@@ -236,7 +236,7 @@ class Screen:
         except OSError:
             width, height = 0, 0
         lines = look.lines(width or 80, max(height or 24, 3))
-        self.write("\x1b[H" + "\r\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
+        self.write("\x1b[H" + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
 
     def write(self, text):
         sys.stdout.write(text)
@@ -262,8 +262,10 @@ def show_live(watch, count):
         drawn = 0
         while drawn != count:
             ready, _, _ = select.select([awake, sys.stdin] if screen.has_keys else [awake], [], [])
-            if sys.stdin in ready and os.read(sys.stdin.fileno(), 64)[:1] in (b"", b"q", b"Q"):
-                return
+            if sys.stdin in ready:
+                keys = os.read(sys.stdin.fileno(), 64)
+                if not keys or b"q" in keys.lower():
+                    return
             if awake not in ready:
                 continue
             reasons = os.read(awake, 64)

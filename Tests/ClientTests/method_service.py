@@ -33,12 +33,12 @@ class MethodService:
 
     def __exit__(self, *_):
         os.unlink(self.address)
-        for stream in [self.listener, *self.clients]:
-            try:
-                stream.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            stream.close()
+        end(self.listener)
+        self.drop_clients()
+
+    def drop_clients(self):
+        for client in self.clients:
+            end(client)
 
     def accept(self):
         while True:
@@ -85,6 +85,14 @@ class MethodService:
             reply["result"] = answer
         client.sendall(json.dumps(reply).encode())
         return True
+
+
+def end(stream):
+    try:
+        stream.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    stream.close()
 
 
 def histogram(counts, shift=7, rate=1_000_000_000):

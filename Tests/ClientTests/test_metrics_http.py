@@ -175,17 +175,20 @@ class Clients(unittest.TestCase):
                 self.assertLess(time.monotonic() - start, 4)
 
     def test_connections_beyond_those_that_wait_for_the_service_are_refused(self):
-        with MethodService({**lively(), "bdev_get_iostat": SILENCE}) as service, Exporter(
-                "127.0.0.1:0", "-s", service.address, "-t", "1.5") as exporter:
-            asking = [exporter.connect() for _ in range(4)]
-            for stream in asking:
-                stream.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-            time.sleep(0.3)
-            with exporter.connect() as stream:
-                self.assertEqual(stream.recv(1), b"")
-            for stream in asking:
-                self.assertEqual(receive(stream)[0], 200)
-                stream.close()
+        with MethodService({**lively(), "bdev_get_iostat": SILENCE}) as service:
+            with Exporter("127.0.0.1:0", "-s", service.address, "-t", "30") as exporter:
+                asking = [exporter.connect() for _ in range(4)]
+                for stream in asking:
+                    stream.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+                while "bdev_get_iostat" not in service.calls:
+                    time.sleep(0.01)
+                time.sleep(0.2)
+                with exporter.connect() as stream:
+                    self.assertEqual(stream.recv(1), b"")
+                service.drop_clients()
+                for stream in asking:
+                    self.assertEqual(receive(stream)[0], 200)
+                    stream.close()
 
 
 class Service(unittest.TestCase):
