@@ -46,9 +46,8 @@ class Service:
         try:
             self.client = Client(address, port, timeout)
         except RPCFailure as failure:
-            # Its first line names the address, its last the cause.
-            lines = str(failure).splitlines()
-            raise NoAnswer(f"{lines[0]}: {lines[-1]}") from failure
+            cause = str(failure).splitlines()[-1].removeprefix("Error details: ")
+            raise NoAnswer(f"cannot connect to {address}: {cause}") from failure
 
     def ask(self, method, params=None):
         """The result; None when the service refuses the call."""

@@ -116,11 +116,12 @@ class Exporter:
             question = None
         if question is None:
             question = self.question = loop.create_future()
-            threading.Thread(target=self.ask, args=(loop, question), daemon=True).start()
+            threading.Thread(target=self.settle_soon, args=(loop, question), daemon=True).start()
         # One client that leaves does not take the answer from the others.
         return await asyncio.shield(question)
 
-    def ask(self, loop, question):
+    def settle_soon(self, loop, question):
+        """Runs in a thread of its own."""
         text, reason = ask(self.collector)
         try:
             loop.call_soon_threadsafe(self.settle, loop, question, text, reason)

@@ -138,7 +138,7 @@ def table(rates, address, width, height):
     rows = rates.rows()
     served = sum(row[2] != "-" for row in rows)
     clock = time.strftime("%H:%M:%S")
-    lines = [f"{clock}  {clean(address)}  {len(rows)} functions, {served} controllers"]
+    lines = [f"{clock}  {clean(address)}  functions: {len(rows)}  controllers: {served}"]
     widths = [max([least, *(len(row[index]) for row in rows)])
               for index, (_, least, _) in enumerate(COLUMNS)]
     used = list(range(len(COLUMNS)))

@@ -58,7 +58,7 @@ class Table(unittest.TestCase):
                          ["nvme pf", "listener", "0.6", "-", "-"])
         # A VF that the host has not enabled is not shown.
         self.assertEqual(len(rows), 4)
-        self.assertIn("2 functions, 2 controllers", rows[0])
+        self.assertIn("functions: 2  controllers: 2", rows[0])
 
     def test_nothing_is_known_from_one_look_or_counters_that_began_anew(self):
         for before in (None, snapshot(lively(1000, 1000))):
