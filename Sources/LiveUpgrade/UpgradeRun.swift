@@ -80,8 +80,9 @@ public struct UpgradeRun {
         } catch {
             report(.rollingBack(reason: error.description))
             let left = await rollBack(moved.reversed(), made.reversed())
+            let earlier = plan.moved.map { "function \($0), which an earlier run has moved" }
             throw Failure(
-                reason: error.description, left: (error.left.map { [$0] } ?? []) + left)
+                reason: error.description, left: (error.left.map { [$0] } ?? []) + left + earlier)
         }
         // From here on everything is at the destination: there is nothing to go back for.
         do throws(UpgradeError) {

@@ -14,8 +14,15 @@ struct SnapLiveUpgradeCommand: AsyncParsableCommand {
             --destination-exec 'crictl exec -i 91ab'
 
             Both services drive functions of one software DPU. A run that was interrupted goes on \
-            when it is started again; a step that fails is undone with all before it.
+            when it is started again; a step that fails is undone with all before it. One run at a \
+            time uses a socket: it holds SOCKET.upgrade.
+
+            Exit codes: 0 everything is at the destination; 1 refused or undone; 3 something could \
+            not be put back, or is not as it was, and the text says what.
             """)
+
+    /// Neither end has everything as it was.
+    private static let divided = ExitCode(3)
 
     @Option(name: [.customShort("s"), .long], help: "RPC socket of the service to move from.")
     var source: String?
@@ -58,6 +65,8 @@ struct SnapLiveUpgradeCommand: AsyncParsableCommand {
 
     func run() async throws {
         do {
+            let locks = try await lock()
+            defer { withExtendedLifetime(locks) {} }
             let source = try await connect(source, sourceExec)
             let destination = try await connect(destination, destinationExec)
             try await upgrade(from: source, to: destination)
@@ -65,6 +74,9 @@ struct SnapLiveUpgradeCommand: AsyncParsableCommand {
             await destination.close()
         } catch let exit as ExitCode {
             throw exit
+        } catch let failure as UpgradeRun.Failure {
+            ProcessFacts.complain("snap_live_upgrade: \(failure)")
+            throw failure.left.isEmpty ? ExitCode(1) : Self.divided
         } catch {
             ProcessFacts.complain("snap_live_upgrade: \(error)")
             throw ExitCode(1)
@@ -107,6 +119,14 @@ struct SnapLiveUpgradeCommand: AsyncParsableCommand {
         }
         if wrong.isEmpty { return }
         for problem in wrong { ProcessFacts.complain("snap_live_upgrade: \(problem)") }
-        throw ExitCode(1)
+        throw Self.divided
+    }
+
+    /// A dry run changes nothing, and what lies behind a command has its sockets elsewhere.
+    private func lock() async throws -> UpgradeLocks {
+        let ends = [(source, sourceExec), (destination, destinationExec)]
+        return try await UpgradeLocks(
+            sockets: dryRun
+                ? [] : ends.compactMap { socket, prefix in prefix == nil ? socket : nil })
     }
 }

@@ -1,5 +1,6 @@
 """snap_live_upgrade between two real services, while their functions are used."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -129,6 +130,21 @@ class LiveUpgrade(UpgradeSteps):
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_the_destination_is_killed(self):
         self.kill_the_destination()
+
+    @unittest.skipIf(SOAK, "not a matter of endurance")
+    def test_one_run_waits_for_another(self):
+        old, new = self.pair()
+        self.furnish(old)
+        for service in (old, new):
+            with open(f"{service.rpc}.upgrade", "w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                tool = upgrade(old, new, wait=False)
+                line = tool.stderr.readline()
+                self.assertIn(f"{service.rpc}: waiting for the end of another run", line)
+                self.assertEqual(new.snap("bdev_get_bdevs"), [])
+                tool.kill()
+                tool.communicate()
+        self.move(old, new)
 
     @unittest.skipIf(SOAK, "not a matter of endurance")
     def test_through_commands(self):

@@ -177,6 +177,34 @@ import Testing
         }
     }
 
+    /// What an earlier run has moved stays where it is, and the failure names it.
+    @Test func `undoes its own work only, and says so`() async throws {
+        let count = try await House.callCount()
+        var named = 0
+        // Wherever the earlier run died.
+        for call in 1...count {
+            let house = try await House()
+            let plan = try await house.plan()
+            let run = UpgradeRun(
+                from: Mortal(house.old, call), to: Mortal(house.new, call)
+            ) { _ in }
+            await #expect(throws: UpgradeRun.Failure.self) { try await run.perform(plan) }
+            let next = try await house.plan()
+            guard !next.moved.isEmpty, !next.moves.isEmpty else { continue }
+            house.card.fail(call: 1)
+            let failure = await #expect(throws: UpgradeRun.Failure.self) {
+                try await house.run.perform(next)
+            }
+            for vuid in next.moved {
+                #expect(
+                    failure?.left.contains("function \(vuid), which an earlier run has moved")
+                        == true)
+                named += 1
+            }
+        }
+        #expect(named > 0)
+    }
+
     @Test func `plans nothing for nothing`() async throws {
         let house = try await House()
         _ = try await house.upgrade()
