@@ -152,12 +152,19 @@ def run(command, variables):
             done.stdout.splitlines()[-25:]))
 
 
+def clear():
+    """Removes what a run has left that was interrupted."""
+    podman("pod", "rm", "--all", "--force", "-t", "0", check=False)
+    podman("rm", "--all", "--force", "-t", "0", check=False)
+
+
 def prepare():
     """The image; Unavailable says why there can be none."""
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
         raise Unavailable(f"no {', '.join(missing)}; make deps installs them")
     configure()
+    clear()
     make_base()
     make_image()
 
