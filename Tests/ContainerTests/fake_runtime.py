@@ -2,7 +2,8 @@
 """Pretends to be podman, docker or crictl, by the name it is called by.
 
 What runs, and which controllers each service has, is state.json of $FAKE. `fail` there names what
-fails: deploy, answer, move, half_move. With $KILL_AT=N the N-th call kills its caller first.
+fails: deploy, answer, move, half_move, or it is the code with which a move of one controller ends.
+$KILL_AT=N the N-th call kills its caller first.
 """
 
 import fcntl
@@ -109,6 +110,9 @@ def move(state, words):
         print("no memory; rolled back")
         return 1
     moved = state["controllers"][source]
+    if isinstance(state["fail"], int):
+        state["controllers"] = {source: moved[1:], destination: moved[:1]}
+        return state["fail"]
     kept = moved[:1] if state["fail"] == "half_move" else []
     state["controllers"] = {source: kept, destination: [
         *state["controllers"].get(destination, []), *moved[len(kept):]]}

@@ -114,28 +114,62 @@ class Procedure(Upgrade):
 
     def test_all_the_way_by_a_kubelets_folder(self):
         place = self.folder / "kubelet.d"
-        self.source = self.source.rename(place / "doca_snap.yaml")
-        self.change(pods=[])
+        self.in_a_kubelets_folder()
         ended = self.run_command(runtime="crictl")
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
-        self.assertEqual(os.listdir(place), ["doca_snap_new.yaml"])
+        kept = place / ".doca_snap.yaml.removed"
+        self.assertEqual(sorted(place.iterdir()), [kept, place / "doca_snap_new.yaml"])
+        self.assertIn(f"its manifest is kept as {kept}", ended.stdout)
         self.moved()
 
+    def in_a_kubelets_folder(self):
+        self.source = self.source.rename(self.folder / "kubelet.d" / "doca_snap.yaml")
+        self.change(pods=[])
+
     def test_killed_at_any_call_it_goes_on(self):
-        self.run_command()
-        count = len(self.state()["calls"])
-        self.assertGreater(count, 12)
-        for number in range(1, count + 1):
-            with self.subTest(number):
+        for runtime in ("podman", "crictl"):
+            self.prepare(runtime)
+            self.run_command(runtime=runtime)
+            count = len(self.state()["calls"])
+            self.assertGreater(count, 12)
+            for number in range(1, count + 1):
+                with self.subTest(number, runtime=runtime):
+                    self.killed_and_started_again(number, runtime)
+
+    def prepare(self, runtime):
+        self.setUp()
+        if runtime == "crictl":
+            self.in_a_kubelets_folder()
+
+    def killed_and_started_again(self, number, runtime):
+        self.prepare(runtime)
+        ended = self.run_command(KILL_AT=str(number), runtime=runtime)
+        self.assertEqual(ended.returncode, -signal.SIGKILL)
+        # What was called when it was killed comes to its end.
+        while len(self.state()["calls"]) < number:
+            time.sleep(0.01)
+        again = self.run_command(runtime=runtime)
+        self.assertEqual(again.returncode, 0, again.stdout + again.stderr)
+        if runtime == "podman":
+            self.assertEqual(self.state()["pods"], ["snap-new"])
+        else:
+            self.assertFalse(self.source.exists())
+        self.moved()
+
+    def test_a_destination_that_has_something_stays(self):
+        """Whatever the tool says: what serves is not removed, and the next run goes on."""
+        for code in (1, 3, 137):
+            with self.subTest(code):
                 self.setUp()
-                ended = self.run_command(KILL_AT=str(number))
-                self.assertEqual(ended.returncode, -signal.SIGKILL)
-                # What was called when it was killed comes to its end.
-                while len(self.state()["calls"]) < number:
-                    time.sleep(0.01)
+                self.change(fail=code)
+                ended = self.run_command()
+                self.assertEqual(ended.returncode, 1, ended.stdout)
+                self.assertIn(f"ended with code {code}", ended.stdout)
+                self.assertIn("both containers stay as they are", ended.stdout)
+                self.assertEqual(self.state()["pods"], ["snap", "snap-new"])
+                self.change(fail="")
                 again = self.run_command()
-                self.assertEqual(again.returncode, 0, again.stdout + again.stderr)
-                self.assertEqual(self.state()["pods"], ["snap-new"])
+                self.assertEqual(again.returncode, 0, again.stdout)
                 self.moved()
 
     def test_a_dry_run_changes_nothing(self):

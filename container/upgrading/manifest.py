@@ -17,12 +17,13 @@ class Refusal(Exception):
 
 
 class Manifest:
-    """One service: `path` is the file, the rest what it says."""
+    """One service: `path` is the file, the rest what it says. With `text` it is not read: the file
+    of a pod that is removed may be gone."""
 
-    def __init__(self, path):
+    def __init__(self, path, text=None):
         self.path = Path(path)
         try:
-            self.text = self.path.read_text(encoding="utf-8")
+            self.text = text or self.path.read_text(encoding="utf-8")
             pod = parse(self.text)
             self.name = pod["metadata"]["name"]
             containers = pod["spec"]["containers"]

@@ -13,6 +13,12 @@ from runtimes import Failure
 LISTS = {"nvme_controller_list": "NVMe", "virtio_blk_controller_list": "virtio-blk"}
 START_SECONDS = int(os.environ.get("SOFTSNAP_START_SECONDS", "60"))
 SUFFIX = ".before-upgrade"
+# snap_live_upgrade: everything is at the source again.
+UNDONE = 1
+
+
+class Divided(Failure):
+    """Something may be at the destination: neither container is to be removed."""
 
 
 class Procedure:
@@ -20,7 +26,7 @@ class Procedure:
 
     def __init__(self, runtime, source, destination, record, say, root=Path("/")):
         self.runtime, self.say, self.record, self.root = runtime, say, record, root
-        self.source, self.destination = Manifest(source), Manifest(destination)
+        self.source, self.destination = map(Manifest, (source, destination), record.texts)
         self.steps = [("set aside init files", self.set_aside), ("deploy", self.deploy),
                       ("plan", self.plan), ("move", self.move), ("verify", self.verify),
                       ("remove the source", self.remove), ("restore init files", self.restore)]
@@ -50,7 +56,7 @@ class Procedure:
     def run(self):
         """Goes on where the record says. Returns the exit code."""
         if self.record.step == 0:
-            self.record.begin(self.check())
+            self.record.begin(self.check(), [self.source.text, self.destination.text])
         else:
             self.say(f"going on with step {self.record.step + 1}, {self.name_of_next()}")
         while self.record.step < len(self.steps):
@@ -71,8 +77,9 @@ class Procedure:
     def give_up(self, name, failure):
         """What failed before the source is to go leaves the source as it was."""
         self.say(f"{name}: {failure}")
-        if self.record.step > self.index("move"):
-            self.say("both containers stay as they are; mend the cause, and start this again")
+        if isinstance(failure, Divided) or self.record.step > self.index("move"):
+            self.say("both containers stay as they are; mend the cause, and start this again, or "
+                     "go back with snap_live_upgrade and its ends exchanged")
             return 1
         self.undo()
         self.say(f"{self.source.name} goes on serving; nothing has been moved")
@@ -102,11 +109,11 @@ class Procedure:
         """--dry-run."""
         files, tool, program = self.check(), self.tool(), self.runtime.program
         lines = [f"mv {path} {path}{SUFFIX}, and an empty one in its place" for path in files]
-        lines += [f"{program} {' '.join(self.runtime.deploy_words(self.destination))}",
+        lines += [self.runtime.shown(self.runtime.deploy_words(self.destination)),
                   f"{program} exec {self.destination.name} {' '.join(tool)} --dry-run",
                   f"{program} exec {self.destination.name} {' '.join(tool)}",
                   f"{program} exec … {' and '.join(LISTS)}, in both",
-                  f"{program} {' '.join(self.runtime.remove_words(self.source))}"]
+                  self.runtime.shown(self.runtime.remove_words(self.source))]
         for line in lines:
             self.say(f"would do: {line}")
         return 0
@@ -153,20 +160,32 @@ class Procedure:
         return ["snap_live_upgrade", "-s", there, "-d", self.destination.socket]
 
     def follow(self, *words):
+        """Runs snap_live_upgrade at the destination. Returns its exit code."""
         container = self.runtime.find(self.destination)
         if not container:
             raise Failure(f"pod {self.destination.name} does not run any more")
         sys.stdout.flush()
-        code = self.runtime.follow(container, *self.tool(), *words)
-        if code != 0:
-            raise Failure(f"snap_live_upgrade ended with code {code}, as said above")
+        return self.runtime.follow(container, *self.tool(), *words)
 
     def plan(self):
         self.record.note(self.controllers(self.source))
-        self.follow("--dry-run")
+        code = self.follow("--dry-run")
+        if code != 0:
+            raise Failure(f"snap_live_upgrade --dry-run ended with code {code}, as said above")
 
     def move(self):
-        self.follow()
+        """It may have been begun before, or go on after its caller's death: who has the controllers
+        is looked up, not concluded."""
+        try:
+            code = self.follow()
+            if code == 0:
+                return
+            text = f"snap_live_upgrade ended with code {code}, as said above"
+            left = code != UNDONE or self.controllers(self.destination)
+            missing = set(self.record.controllers) - set(self.controllers(self.source))
+        except Failure as failure:
+            raise Divided(failure) from failure
+        raise (Divided if left or missing else Failure)(text)
 
     def controllers(self, manifest):
         """Names of a service's controllers."""
@@ -192,7 +211,9 @@ class Procedure:
 
     def remove(self):
         if self.runtime.find(self.source):
-            self.runtime.remove(self.source)
+            kept = self.runtime.remove(self.source)
+            if kept:
+                self.say(f"its manifest is kept as {kept}")
         end = time.monotonic() + START_SECONDS
         while self.runtime.find(self.source):
             if time.monotonic() > end:

@@ -21,6 +21,8 @@ class Record:
             raise Refusal(f"{path}: another upgrade runs; wait for its end") from error
         # Steps that are done; the first of them is the check.
         self.step, self.files, self.controllers = 0, [], []
+        # Contents of the two manifests, source first.
+        self.texts = [None, None]
         self.is_begun = False
         if self.path.exists():
             self.read()
@@ -31,6 +33,7 @@ class Record:
             arguments = found["arguments"]
             self.step, self.files, self.controllers = (
                 found["step"], found["files"], found["controllers"])
+            self.texts = [str(text) for text in found["manifests"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Refusal(f"{self.path}: damaged ({error!r}); look which of the two containers "
                           "serves, then remove the file") from error
@@ -39,8 +42,8 @@ class Record:
                           "that one again, or give it with --abort")
         self.is_begun = True
 
-    def begin(self, files):
-        self.files, self.is_begun = files, True
+    def begin(self, files, texts):
+        self.files, self.texts, self.is_begun = files, texts, True
         self.write()
 
     def advance(self):
@@ -58,7 +61,7 @@ class Record:
         temporary = f"{self.path}.new"
         with open(temporary, "w") as file:
             json.dump({"arguments": self.arguments, "step": self.step, "files": self.files,
-                       "controllers": self.controllers}, file)
+                       "controllers": self.controllers, "manifests": self.texts}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.path)

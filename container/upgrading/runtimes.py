@@ -44,6 +44,10 @@ class Runtime:
         return subprocess.run([self.program, "exec", container, *words],
                               stdin=subprocess.DEVNULL).returncode
 
+    def shown(self, words):
+        """What carries out `deploy_words` or `remove_words`, for people."""
+        return " ".join([self.program, *words])
+
     def log(self, container):
         """Its last lines."""
         return "\n".join((self.call("logs", container, check=False) or "").splitlines()[-10:])
@@ -137,10 +141,11 @@ class Crictl(Runtime):
         return None
 
     def deploy_words(self, manifest):
-        return ["#", "cp", str(manifest.path), f"{self.folder}/"]
+        return ["cp", str(manifest.path), f"{self.folder}/"]
 
     def remove_words(self, manifest):
-        return ["#", "rm", str(self.place(manifest))]
+        place = self.place(manifest)
+        return ["mv", str(place), str(kept(place))]
 
     def deploy(self, manifest):
         # The kubelet takes every file there for a manifest, but those that begin with a dot.
@@ -148,10 +153,17 @@ class Crictl(Runtime):
         whole.write_text(manifest.text)
         os.replace(whole, self.folder / manifest.path.name)
 
+    def shown(self, words):
+        return " ".join(words)
+
     def remove(self, manifest):
+        """Returns where its manifest is then; the kubelet passes over what begins with a dot."""
         place = self.place(manifest)
-        if place:
-            place.unlink()
+        return place and place.replace(kept(place))
+
+
+def kept(place):
+    return place.with_name(f".{place.name}.removed")
 
 
 def choose(name, folder, say):
