@@ -70,11 +70,9 @@ class Rates:
             state = function.get("hotplug state")
             return [vuid, kind, "-", clean(state or "-"), *["-"] * 7, *ends]
         old = self.old_controllers.get((controller["ctrl_id"], controller["protocol"]))
-        moved = [self.change(old, controller, key) for key in
-                 ("bytes_read", "bytes_written", "bytes_direct", "bytes_staged")]
-        # NVMe counts by direction, virtio-blk by way.
-        total = added(moved[:2]) if controller["protocol"] == "nvme" else added(moved[2:])
-        direct = moved[2] / total if moved[2] is not None and total else None
+        moved = [self.change(old, controller, key) for key in ("bytes_direct", "bytes_staged")]
+        total = added(moved)
+        direct = moved[0] / total if moved[0] is not None and total else None
         return [vuid, kind, clean(controller["ctrl_id"]),
                 clean(controller.get("live_update") or controller.get("state") or "-"),
                 shown(self.rate(self.change(old, controller, "read_io_count")), 0),

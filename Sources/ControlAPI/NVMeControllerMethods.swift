@@ -155,6 +155,7 @@ extension NVMeController {
 
     fileprivate func ioStatistics() -> JSONValue {
         let reports = report()
+        let moved = reports.reduce(0) { $0 + $1.counts.bytesRead + $1.counts.bytesWritten }
         return [
             "ctrl_id": .string(options.name),
             "queues": .array(
@@ -172,6 +173,8 @@ extension NVMeController {
             "flush_io_count": JSONValue(reports.reduce(0) { $0 + $1.counts.flushes }),
             "bytes_read": JSONValue(reports.reduce(0) { $0 + $1.counts.bytesRead }),
             "bytes_written": JSONValue(reports.reduce(0) { $0 + $1.counts.bytesWritten }),
+            "bytes_direct": JSONValue(moved - dataPath.staged(of: moved)),
+            "bytes_staged": JSONValue(dataPath.staged(of: moved)),
         ]
     }
 

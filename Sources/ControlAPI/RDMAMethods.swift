@@ -41,3 +41,9 @@ extension MethodRegistry {
         }
     }
 }
+
+extension DataPath {
+    /// Of the bytes that a controller has moved, those that went through a buffer of the service
+    /// between host memory and the bdev.
+    func staged(of byteCount: UInt64) -> UInt64 { self == .mapped ? 0 : byteCount }
+}

@@ -121,6 +121,7 @@ extension StorageContext {
 extension VirtioBlkController {
     func ioStatistics() async -> JSONValue {
         let reports = await report()
+        let moved = reports.reduce(0) { $0 + $1.counts.bytesMoved }
         return [
             "ctrl_id": .string(options.name),
             "queues": .array(
@@ -135,8 +136,8 @@ extension VirtioBlkController {
             "read_io_count": JSONValue(reports.reduce(0) { $0 + $1.counts.reads }),
             "write_io_count": JSONValue(reports.reduce(0) { $0 + $1.counts.writes }),
             "flush_io_count": JSONValue(reports.reduce(0) { $0 + $1.counts.flushes }),
-            "bytes_direct": JSONValue(reports.reduce(0) { $0 + $1.counts.bytesDirect }),
-            "bytes_staged": 0,
+            "bytes_direct": JSONValue(moved - dataPath.staged(of: moved)),
+            "bytes_staged": JSONValue(dataPath.staged(of: moved)),
         ]
     }
 

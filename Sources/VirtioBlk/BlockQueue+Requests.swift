@@ -117,12 +117,12 @@ extension BlockQueue {
             switch operation {
             case .read:
                 turn.reads &+= 1
-                turn.bytesDirect &+= UInt64(parts.inputByteCount)
+                turn.bytesMoved &+= UInt64(parts.inputByteCount)
                 entry.written = UInt32(truncatingIfNeeded: parts.inputByteCount)
                 entry.input = segments
             case .write:
                 turn.writes &+= 1
-                turn.bytesDirect &+= UInt64(parts.outputByteCount)
+                turn.bytesMoved &+= UInt64(parts.outputByteCount)
             case .flush: turn.flushes &+= 1
             case .unmap, .writeZeroes: turn.others &+= 1
             }

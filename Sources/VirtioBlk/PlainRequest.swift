@@ -64,7 +64,7 @@ extension BlockQueue {
         if log != nil { log?.began(request.head) }
         if isInOrder { _ = arrivals.push(slot) }
         let bytes = request.data.byteCount
-        turn.bytesDirect &+= UInt64(bytes)
+        turn.bytesMoved &+= UInt64(bytes)
         if isRead { turn.reads &+= 1 } else { turn.writes &+= 1 }
         var entry = Slot(
             id: request.head, descriptorCount: 1, status: request.status,

@@ -9,7 +9,7 @@ public final class QueueCounters: Sendable {
     private let refusals = Atomic<UInt64>(0)
     private let received = Atomic<UInt64>(0)
     private let completed = Atomic<UInt64>(0)
-    private let bytesDirect = Atomic<UInt64>(0)
+    private let bytesMoved = Atomic<UInt64>(0)
 
     public struct Reading: Equatable, Sendable {
         public var reads: UInt64 = 0
@@ -22,8 +22,8 @@ public final class QueueCounters: Sendable {
         /// Chains taken off the ring and returned to it.
         public var received: UInt64 = 0
         public var completed: UInt64 = 0
-        /// Bytes moved between host memory and the device without a staging copy.
-        public var bytesDirect: UInt64 = 0
+        /// Bytes of reads and writes, between host memory and the device.
+        public var bytesMoved: UInt64 = 0
     }
 
     public init() {}
@@ -35,7 +35,7 @@ public final class QueueCounters: Sendable {
             refusals: refusals.load(ordering: .relaxed),
             received: received.load(ordering: .relaxed),
             completed: completed.load(ordering: .relaxed),
-            bytesDirect: bytesDirect.load(ordering: .relaxed))
+            bytesMoved: bytesMoved.load(ordering: .relaxed))
     }
 
     /// Of `reading`, one load.
@@ -50,7 +50,7 @@ public final class QueueCounters: Sendable {
         bump(refusals, turn.refusals)
         bump(received, turn.received)
         bump(completed, turn.completed)
-        bump(bytesDirect, turn.bytesDirect)
+        bump(bytesMoved, turn.bytesMoved)
     }
 
     /// One writer: a load and a store do, without a locked instruction.

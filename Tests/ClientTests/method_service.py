@@ -143,6 +143,7 @@ def lively(reads=9, writes=4):
              "queues": [queue(0, 0, reads, 0), queue(1, 1, 0, writes)]}]},
         "nvme_controller_dbg_io_stats_get": {"controllers": [
             {"ctrl_id": "N1", **counts, "bytes_read": reads * 4096, "bytes_written": writes * 4096,
+             "bytes_direct": (reads + writes) * 4096, "bytes_staged": 0,
              "queues": [{**queue(1, 0, reads, writes), "err_io_count": 1}]}]},
         "bdev_get_iostat": {"tick_rate": 1_000_000_000, "ticks": 5, "bdevs": [
             iostat("Malloc0", reads, writes, (reads + writes) * 50_000), iostat("Idle", 0, 0, 0),

@@ -53,9 +53,9 @@ class Table(unittest.TestCase):
             "READ/s": "100", "WRITE/s": "50", "MB/s": "0.4", "MEAN": "50.0", "P99": "8.3",
             "QUEUES": "2", "DIRECT": "75%", "GAPS": "4", "LAST": "0.4"})
         found = self.cells(rows, 3)
-        # NVMe counts no placement; its bdev has no histogram.
+        # Its bdev has no histogram.
         self.assertEqual([found[title] for title in ("KIND", "STATE", "MB/s", "P99", "DIRECT")],
-                         ["nvme pf", "listener", "0.6", "-", "-"])
+                         ["nvme pf", "listener", "0.6", "-", "100%"])
         # A VF that the host has not enabled is not shown.
         self.assertEqual(len(rows), 4)
         self.assertIn("functions: 2  controllers: 2", rows[0])

@@ -28,6 +28,9 @@ class VerifiedIO(EndToEnd):
         stats = service.snap("virtio_blk_controller_dbg_io_stats_get")["controllers"][0]
         self.assertGreater(stats["read_io_count"], 0)
         self.assertGreater(stats["write_io_count"], 0)
+        self.assertEqual(stats["bytes_direct"],
+                         4096 * (stats["read_io_count"] + stats["write_io_count"]))
+        self.assertEqual(stats["bytes_staged"], 0)
 
     def test_sizes(self):
         service = self.serve()

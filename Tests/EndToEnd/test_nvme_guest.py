@@ -87,6 +87,8 @@ class Sequence(NVMeGuest):
         stats = service.snap("nvme_controller_dbg_io_stats_get -c NVMeCtrl2")["controllers"][0]
         self.assertGreater(stats["write_io_count"], 1000)
         self.assertGreater(stats["read_io_count"], 1000)
+        self.assertEqual((stats["bytes_direct"], stats["bytes_staged"]),
+                         (stats["bytes_read"] + stats["bytes_written"], 0))
 
     def check_logs(self, machine):
         smart = json.loads(machine.run("nvme smart-log /dev/nvme0 -o json"))

@@ -76,6 +76,10 @@ class Disks(RelayGuest):
                        "--depth", 15)):
             with self.subTest(nvme=flags):
                 self.verify_nvme(*flags)
+        for protocol in ("virtio_blk", "nvme"):
+            counts = self.rpc(f"{protocol}_controller_dbg_io_stats_get")["controllers"][0]
+            self.assertEqual(counts["bytes_direct"], 0)
+            self.assertGreater(counts["bytes_staged"], 1 << 20)
         self.assertEqual(self.rpc("softsnap_data_path_get")["queue_pairs"], 1)
 
     def test_a_service_without_the_memory(self):

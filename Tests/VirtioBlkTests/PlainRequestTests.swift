@@ -127,7 +127,7 @@ final class RecordingBackend: Backend, @unchecked Sendable {
             used: bench.usedIndex == 0 ? [] : [bench.used(0).id, bench.used(0).written],
             fault: bench.fault,
             counts: [
-                counts.reads, counts.writes, counts.refusals, counts.bytesDirect, counts.completed,
+                counts.reads, counts.writes, counts.refusals, counts.bytesMoved, counts.completed,
             ])
     }
 
@@ -164,7 +164,7 @@ final class RecordingBackend: Backend, @unchecked Sendable {
             fault: bench.fault,
             counts: [
                 counts.reads - before.reads, counts.writes - before.writes,
-                counts.refusals - before.refusals, counts.bytesDirect - before.bytesDirect,
+                counts.refusals - before.refusals, counts.bytesMoved - before.bytesMoved,
                 counts.completed - before.completed,
             ])
     }
