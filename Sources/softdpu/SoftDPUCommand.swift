@@ -9,6 +9,6 @@ struct SoftDPUCommand: AsyncParsableCommand {
             RunCommand.self, UpgradeCommand.self, HostCommand.self, MlxconfigCommand.self,
             PowerCycleCommand.self,
             RebootCommand.self, KeeperCommand.self,
-            QPStressCommand.self, DoctorCommand.self,
+            QPStressCommand.self, DoctorCommand.self, TopCommand.self,
         ])
 }

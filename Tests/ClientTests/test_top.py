@@ -118,6 +118,19 @@ class Blocks(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("no answer: no answer to bdev_get_iostat in time", output)
 
+    def test_it_is_a_command_of_the_software_dpu(self):
+        binaries = os.environ.get("SOFTSNAP_BIN") or RPC.parent / ".build" / "debug"
+        program = Path(binaries) / "softdpu"
+        with MethodService(lively()) as service:
+            command = [program, "top", "-s", service.address, "--once", "--interval", "0.1"]
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=20, env={
+                **os.environ, "PATH": f"/nowhere:{RPC}:{os.environ['PATH']}"})
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            self.assertEqual(len(ended.stdout.splitlines()), 4)
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
+            self.assertEqual((ended.returncode, ended.stdout), (1, ""))
+            self.assertIn("no softsnap_top.py beside", ended.stderr)
+
     def test_false_arguments_are_refused(self):
         for arguments in (["--interval", "0"], ["--interval", "nan"], ["--count", "0"],
                           ["-t", "-1"], ["--count", "x"]):
