@@ -50,6 +50,25 @@ class Variables(Folder):
         found = environment.read({"APP_ARGS": "--data-path=rdma --rpc-socket=/b --dpu 1.2.3.4:5"})
         self.assertEqual((found.uses_rdma, found.socket, found.dpu), (True, "/b", None))
 
+    def test_where_figures_are_given(self):
+        for value in ("127.0.0.1:9464", "unix:/run/figures.sock", "[::1]:80", "node:9464"):
+            found = environment.read({"SOFTSNAP_METRICS": value})
+            self.assertEqual((found.metrics, found.remarks), (value, []))
+        self.assertIsNone(environment.read({"SOFTSNAP_METRICS": ""}).metrics)
+        for value in ("9464", "127.0.0.1", "unix:", "unix:figures", "/run/x:1", "a b:1"):
+            self.refused(f"SOFTSNAP_METRICS={value}: it may be unix:PATH or HOST:PORT",
+                         environment.read, {"SOFTSNAP_METRICS": value})
+
+    def test_what_a_service_outside_containers_is_given(self):
+        """set_environment_variables.sh: names that count, with their defaults."""
+        ended = subprocess.run(
+            ["env", "-i", "/bin/sh", "-c", '. "$0"; env', CONTAINER / "bin" /
+             "set_environment_variables.sh"], capture_output=True, text=True, check=True)
+        given = dict(line.split("=", 1) for line in ended.stdout.splitlines())
+        names = {name for name in given if name not in ("PWD", "_", "SHLVL", "OLDPWD")}
+        self.assertEqual(names - environment.HONOURED - set(environment.CHOICES), set())
+        self.assertEqual(environment.read(given).remarks, [])
+
     def test_options_of_spdk_that_mean_nothing_here_are_said(self):
         found = environment.read({"APP_ARGS": "-s 2048 --iova-mode=va -m 0x1"})
         self.assertEqual(found.arguments[:2], ["-m", "0x1"])

@@ -1,6 +1,7 @@
 """The environment of the container: what each variable means here, and what it may be."""
 
 import os
+import re
 import shlex
 from dataclasses import dataclass, field
 
@@ -45,7 +46,7 @@ WITHOUT_EFFECT = {
 }
 HONOURED = {
     "APP_ARGS", "SNAP_LOG_FILE", "SPDK_RPC_INIT_CONF", "SNAP_RPC_INIT_CONF",
-    "SPDK_RPC_INIT_CONF_JSON", "SPDK_XLIO_PATH", "SOFTSNAP_DPU",
+    "SPDK_RPC_INIT_CONF_JSON", "SPDK_XLIO_PATH", "SOFTSNAP_DPU", "SOFTSNAP_METRICS",
 }
 # Options of SPDK applications that take a value and mean nothing here.
 OPTIONS_WITHOUT_EFFECT = {
@@ -75,6 +76,8 @@ class Settings:
     log_file: str | None = None
     keeps_going: bool = False
     shares_cores: bool = False
+    # Where figures are given: unix:PATH or HOST:PORT.
+    metrics: str | None = None
     stop_seconds: int = 10
     # Lines for the log: what has no effect.
     remarks: list = field(default_factory=list)
@@ -97,6 +100,7 @@ def read(environment):
     settings.keeps_going = environment.get("SOFTSNAP_INIT_KEEP_GOING") == "1"
     settings.shares_cores = environment.get("SOFTSNAP_SHARE_CORES") == "1"
     settings.stop_seconds = int(environment.get("SUPERVISOR_STOPWAITSECS") or 10)
+    settings.metrics = metrics(environment)
     settings.log_file = environment.get("SNAP_LOG_FILE") or None
     settings.spdk_file = init_file(environment, "SPDK_RPC_INIT_CONF", "spdk_rpc_init.conf")
     settings.snap_file = init_file(environment, "SNAP_RPC_INIT_CONF", "snap_rpc_init.conf")
@@ -117,6 +121,14 @@ def remarks(environment):
               and name not in HONOURED and name not in CHOICES and name not in NUMBERS):
             lines.append(f"{name}={value} has no effect here: nothing of that name is known")
     return lines
+
+
+def metrics(environment):
+    value = environment.get("SOFTSNAP_METRICS") or None
+    if value and not re.fullmatch(r"unix:/.+|[^/\s]+:\d{1,5}", value):
+        raise Refusal(f"SOFTSNAP_METRICS={value}: it may be unix:PATH or HOST:PORT; change it, or "
+                      "leave it out")
+    return value
 
 
 def init_file(environment, name, default):
