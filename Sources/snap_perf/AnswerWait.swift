@@ -10,6 +10,8 @@ struct AnswerWait {
 
     private let shortest: UInt64
     private var last: Ticks
+    /// Ticks of the rest after which no look has been taken yet.
+    private var rested: UInt64 = 0
     /// The times in which nothing was answered: what a host sees when its service is replaced.
     /// Nanoseconds, in the order they happened.
     private(set) var pauses: [UInt64] = []
@@ -20,22 +22,26 @@ struct AnswerWait {
         shortest = shortestPause
     }
 
-    /// Requests have been answered.
+    /// Requests have been answered, perhaps while the driver rested.
     mutating func answered(at now: Ticks) {
-        let pause = Ticks.nanoseconds(from: now.since(last))
+        let pause = Ticks.nanoseconds(from: now.since(last.advanced(by: rested)))
         if pause > shortest { pauses.append(pause) }
         last = now
+        rested = 0
     }
 
-    /// The driver sleeps a little: time in which it looks for no answer is no pause.
-    mutating func rest() {
+    /// The driver sleeps a little, with `count` under way. They may be answered meanwhile: that is
+    /// no pause, unless the next look finds nothing.
+    mutating func rest(_ count: Int) {
         let start = Ticks.now()
         Clock.sleep(nanoseconds: AnswerWait.restNanoseconds)
-        last = last.advanced(by: Ticks.now().since(start))
+        rested = Ticks.now().since(start)
+        if count == 0 { (last, rested) = (.now(), 0) }
     }
 
     /// None has, and `count` are under way. Fails after 30 seconds.
-    func unanswered(_ count: Int, at now: Ticks) throws {
+    mutating func unanswered(_ count: Int, at now: Ticks) throws {
+        rested = 0
         let silence = Ticks.nanoseconds(from: now.since(last))
         if silence < AnswerWait.haltNanoseconds { return }
         if silence > AnswerWait.limitNanoseconds {

@@ -41,21 +41,29 @@ struct NVMePerfRun {
             queue.queue.publish()
             underWay += queue.started.count
         }
+        let slotCount = underWay
+        var isOver = false
         var wait = AnswerWait(from: start, shortestPause: options.shortestPause)
-        while underWay > 0 {
+        while underWay > 0 || !isOver {
             let now = Ticks.now()
-            let isOver = now >= end || options.interruption?.isDue == true
+            isOver = now >= end || options.interruption?.isDue == true
+            let isAhead = options.isAhead(
+                outcome.requests + UInt64(underWay), from: start, at: now)
+            if underWay < slotCount, !isOver, !isAhead {
+                for queue in queues { resume(queue, now: now) }
+                underWay = slotCount
+            }
             var answered = 0
             for queue in queues {
-                answered &+= try poll(queue, now: now, again: !isOver, &outcome)
+                answered &+= try poll(queue, now: now, again: !isOver && !isAhead, &outcome)
             }
-            if isOver { underWay -= answered }
+            if isOver || isAhead { underWay -= answered }
             if answered > 0 {
                 wait.answered(at: now)
-            } else {
+            } else if underWay > 0 {
                 try wait.unanswered(underWay, at: now)
             }
-            if !isOver, options.isAhead(outcome.requests, since: start) { wait.rest() }
+            if isAhead, !isOver { wait.rest(underWay) }
         }
         outcome.pauses = wait.pauses
         outcome.nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
@@ -78,12 +86,22 @@ struct NVMePerfRun {
                     queue.firstSlot + answer.slot, queue.queue.data(of: answer.slot))
             }
             outcome.latency.record(ticks: now.since(queue.started[answer.slot]))
-            if again { submit(answer.slot, on: queue, now: now) }
+            if again {
+                submit(answer.slot, on: queue, now: now)
+            } else {
+                queue.idle.append(answer.slot)
+            }
         }
         outcome.requests &+= UInt64(answered)
         if answered > 0 && again { queue.queue.publish() }
         if queue.queue.hasLostDevice { throw PerfError("the device is gone") }
         return answered
+    }
+
+    private mutating func resume(_ queue: NVMePerfQueue, now: Ticks) {
+        for slot in queue.idle { submit(slot, on: queue, now: now) }
+        queue.idle.removeAll(keepingCapacity: true)
+        queue.queue.publish()
     }
 
     @inline(__always)

@@ -62,6 +62,8 @@ final class NVMePerfSession {
 final class NVMePerfQueue {
     var queue: NVMeDriverQueue
     var started: [Ticks]
+    /// Slots whose next command waits until the rate allows it.
+    var idle: [Int] = []
     /// Number of its slot 0 among those of all queues.
     var firstSlot = 0
     /// Blocks of a command.

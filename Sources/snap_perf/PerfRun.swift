@@ -26,10 +26,10 @@ struct PerfRun {
         /// Nanoseconds without an answer that count as a pause.
         var shortestPause = UInt64.max / 4
 
-        /// Whether `count` requests are more than `rate` allows since `start`.
-        func isAhead(_ count: UInt64, since start: Ticks) -> Bool {
+        /// Whether `count` requests are more than `rate` allows from `start` until `now`.
+        func isAhead(_ count: UInt64, from start: Ticks, at now: Ticks) -> Bool {
             if rate == 0 { return false }
-            let nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
+            let nanoseconds = Ticks.nanoseconds(from: now.since(start))
             return Double(count) * 1e9 > rate * Double(nanoseconds)
         }
     }
@@ -75,22 +75,30 @@ struct PerfRun {
             for slot in 0..<ring.queue.layout.slotCount { submit(slot, on: ring, now: start) }
             publish(ring)
         }
-        var underWay = session.rings.reduce(0) { $0 + $1.queue.layout.slotCount }
+        let slotCount = session.rings.reduce(0) { $0 + $1.queue.layout.slotCount }
+        var underWay = slotCount
+        var isOver = false
         var wait = AnswerWait(from: start, shortestPause: options.shortestPause)
-        while underWay > 0 {
+        while underWay > 0 || !isOver {
             let now = Ticks.now()
-            let isOver = now >= end || options.interruption?.isDue == true
+            isOver = now >= end || options.interruption?.isDue == true
+            let isAhead = options.isAhead(
+                outcome.requests + UInt64(underWay), from: start, at: now)
+            if underWay < slotCount, !isOver, !isAhead {
+                for ring in session.rings { resume(ring, now: now) }
+                underWay = slotCount
+            }
             var answered = 0
             for ring in session.rings {
-                answered += try reap(ring, now: now, again: !isOver, &outcome)
+                answered += try reap(ring, now: now, again: !isOver && !isAhead, &outcome)
             }
-            if isOver { underWay -= answered }
+            if isOver || isAhead { underWay -= answered }
             if answered > 0 {
                 wait.answered(at: now)
-            } else {
+            } else if underWay > 0 {
                 try wait.unanswered(underWay, at: now)
             }
-            if !isOver, options.isAhead(outcome.requests, since: start) { wait.rest() }
+            if isAhead, !isOver { wait.rest(underWay) }
         }
         outcome.pauses = wait.pauses
         outcome.nanoseconds = Ticks.nanoseconds(from: Ticks.now().since(start))
@@ -111,10 +119,20 @@ struct PerfRun {
                     ring.firstSlot + answer.slot, ring.queue.data(of: answer.slot))
             }
             outcome.latency.record(ticks: now.since(ring.started[answer.slot]))
-            if again { submit(answer.slot, on: ring, now: now) }
+            if again {
+                submit(answer.slot, on: ring, now: now)
+            } else {
+                ring.idle.append(answer.slot)
+            }
         }
         if answered > 0 && again { publish(ring) }
         return answered
+    }
+
+    private mutating func resume(_ ring: PerfRing, now: Ticks) {
+        for slot in ring.idle { submit(slot, on: ring, now: now) }
+        ring.idle.removeAll(keepingCapacity: true)
+        publish(ring)
     }
 
     private mutating func submit(_ slot: Int, on ring: PerfRing, now: Ticks) {

@@ -91,6 +91,8 @@ final class PerfRing {
     private let kick: SharedDescriptor
     /// By slot: when its request was submitted.
     var started: [Ticks]
+    /// Slots whose next request waits until the rate allows it.
+    var idle: [Int] = []
     /// Number of its slot 0 among those of all queues.
     let firstSlot: Int
 

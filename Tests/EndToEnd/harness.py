@@ -63,6 +63,12 @@ class Process:
     def is_running(self):
         return self.process.poll() is None
 
+    def suspend(self, seconds):
+        """It does nothing for so long."""
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self, number=signal.SIGTERM, seconds=30):
         """Returns the exit code."""
         if self.is_running:
