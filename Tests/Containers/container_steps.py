@@ -47,6 +47,11 @@ class Container:
         except ValueError:
             return text.strip()
 
+    def start_again(self):
+        """After `kill`: podman starts nothing that it does not know to have ended."""
+        self.wait()
+        podman("start", self.name)
+
     def kill(self):
         podman("kill", "--signal", "KILL", self.name)
 
@@ -143,7 +148,8 @@ class ContainerTest(unittest.TestCase):
     def load(self, seconds=120):
         """snap_perf on the host, which writes and verifies; `finish` ends it."""
         from test_recovery import Load
-        return Load(self, ["--socket", self.host_socket()], seconds, "--depth", 8, "--rate", 2000)
+        return Load(self, ["--socket", self.host_socket()], seconds, "--depth", 8, "--rate", 2000,
+                    pauses=5)
 
 
 def is_soak():

@@ -167,6 +167,9 @@ def prepare():
     clear()
     make_base()
     make_image()
+    probe = podman("run", "--rm", "--privileged", "--network", "host", IMAGE, "true", check=False)
+    if probe.returncode != 0:
+        raise Unavailable(f"podman run: {probe.stdout[-500:]}")
 
 
 def require_image():

@@ -1,6 +1,7 @@
 """The image as its users have it: environment, init files, commands by exec, ends and restarts."""
 
 import json
+import socket
 import subprocess
 import time
 import unittest
@@ -100,6 +101,31 @@ class Embedded(ContainerTest):
         service.wait_for("snap: ready", count=2)
         self.assertEqual(len(service.rpc("bdev_get_bdevs")), 1)
 
+    def test_figures(self):
+        """Without them the service goes on, and they come back."""
+        place = self.folder / "run" / "figures.sock"
+        service = self.container(SOFTSNAP_METRICS="unix:/run/softdpu/figures.sock", **EMBEDDED)
+        service.wait_for("snap: ready")
+        for _ in range(2):
+            self.assertIn("softsnap_function_info", self.figures(place))
+            place.unlink()
+            service.kill_program("softsnap_metrics.py")
+        self.assertEqual(service.state(), "running 0")
+        self.assertEqual(service.log().count("snap: ready"), 1)
+
+    def figures(self, place, seconds=30):
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.settimeout(10)
+                    connection.connect(str(place))
+                    connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                    return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+            except OSError:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.1)
+
     def test_sigterm_ends_in_order(self):
         service = self.container(**EMBEDDED)
         service.wait_for("snap: ready")
@@ -176,8 +202,7 @@ class Shared(ContainerTest):
         for number in range(count):
             time.sleep(0.5)
             service.kill()
-            service.wait()
-            containers.podman("start", service.name)
+            service.start_again()
             service.wait_for("snap: ready", count=number + 2)
         time.sleep(0.5)
         pauses = load.finish()["pauses"]

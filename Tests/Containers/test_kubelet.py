@@ -2,13 +2,15 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 import unittest
 
 import containers
 from container_steps import ContainerTest
 from containerd import Node
-from containers import Unavailable
+from containers import ROOT, Unavailable
 from manifests import manifest
 
 
@@ -71,6 +73,33 @@ class StaticPods(ContainerTest):
         while self.node.crictl("ps", "-q", "--name", "snap").stdout.split():
             self.assertLess(time.monotonic(), end)
             time.sleep(0.2)
+
+    def test_upgraded_under_load(self):
+        """By the one command: manifests come into the kubelet's folder, and go."""
+        self.init_files()
+        self.disk().rename(self.folder / "run" / "disk")
+        self.deploy("softdpu.yaml")
+        self.deploy("doca_snap.yaml")
+        snap = self.running("snap")
+        self.wait_for(snap, "snap: ready")
+        for line in ("bdev_aio_create /run/softdpu/disk Aio0 512",
+                     "virtio_blk_controller_create --pf_id 0 --bdev Aio0 --num_queues 2"):
+            done = self.node.crictl("exec", snap, *line.split())
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        load = self.load()
+        time.sleep(1)
+        done = subprocess.run(
+            [sys.executable, ROOT / "container" / "live_upgrade", "--runtime", "crictl",
+             "--manifests", self.node.manifests, "--state", self.folder / "upgrade.json",
+             self.folder / "doca_snap.yaml", manifest("doca_snap_new.yaml", self.folder)],
+            env=self.node.environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=300)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        listed = self.node.crictl("exec", self.running("snap-new"), "virtio_blk_controller_list")
+        self.assertEqual(len(json.loads(listed.stdout)), 1)
+        self.assertFalse((self.node.manifests / "doca_snap.yaml").exists())
+        time.sleep(0.5)
+        load.finish()
 
 
 if __name__ == "__main__":
