@@ -3,6 +3,7 @@
 # make lint        formatter, layers, imports, unsafe, lengths, generated files
 # make fuzz        fuzzes every fuzz_* target for SECONDS_OF_FUZZING (600) each
 # make bench       compares with qemu-storage-daemon (see Tests/Bench/bench.py)
+# make image       builds the image of the containers' tests, and says where it is
 # make containers  builds the image from container/Containerfile, and tests containers of it
 # make soak        plugs, resets, power-cycles and hands over thousands of times, with machines at work
 
@@ -14,7 +15,7 @@ PACKAGES := libibverbs-dev librdmacm-dev libjson-c-dev libaio-dev libssl-dev pkg
 CONTAINER_PACKAGES := podman runc catatonit mmdebstrap containerd
 PYTHON_TESTS := Tests/Lint Tests/ClientTests Tests/ContainerTests Tests/EndToEnd
 
-.PHONY: run test lint fuzz bench soak containers deps build-tests units-test stacks-test python-test
+.PHONY: run test lint fuzz bench soak image containers deps build-tests units-test stacks-test python-test
 
 run: deps
 	swift build -c release --product snap_service
@@ -71,9 +72,15 @@ soak: build-tests
 		test_nvmet_guest.LinuxTarget.test_reconnects_leave_nothing_behind \
 		test_nvmet_rdma_guest.LinuxTarget.test_reconnects_leave_nothing_behind \
 		test_rdma_faults
+	cd Tests/Containers && SOFTSNAP_SOAK=1 python3 -m unittest -v \
+		test_containers.Shared.test_killed_under_load_it_is_recovered_each_time
 
-containers: PACKAGES += $(CONTAINER_PACKAGES)
+image containers soak: PACKAGES += $(CONTAINER_PACKAGES)
+image: deps
+	python3 Tests/Containers/containers.py
+
 containers: build-tests
+	@echo "== Tests/Containers"
 	python3 -m unittest discover -s Tests/Containers -v
 
 # Only what is missing is installed, so that a prepared machine needs no network.

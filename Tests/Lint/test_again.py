@@ -28,9 +28,14 @@ class SecondTry(unittest.TestCase):
             STACKS + swift("is it (4403289)?") + PROCESSES + python("test_a.B.test_c"))
         self.assertEqual(list(found), ["is it (4403289)?", "test_a.B.test_c"])
         self.assertEqual(
-            found["is it (4403289)?"][-1],
+            found["is it (4403289)?"][0][-1],
             r"^(SoftDPU|NVMeOF)Tests\..*is it \(4403289\)\?")
-        self.assertEqual(found["test_a.B.test_c"][-1], "test_a.B.test_c")
+        self.assertEqual(found["test_a.B.test_c"][0][-1], "test_a.B.test_c")
+        self.assertEqual(found["test_a.B.test_c"][1], "Tests/EndToEnd")
+
+    def test_so_are_tests_of_containers(self):
+        found = again.commands("== Tests/Containers\n" + python("test_a.B.test_c"))
+        self.assertEqual(found["test_a.B.test_c"][1], "Tests/Containers")
 
     def test_a_class_whose_beginning_failed_is_tried_as_a_whole(self):
         found = again.commands(PROCESSES + "ERROR: setUpClass (test_a.B)\n")
