@@ -1,5 +1,6 @@
 """The connection to a service: calls and answers, or bytes as they are."""
 
+import codecs
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ class Client:
     def __init__(self, address, port=5260, timeout=60.0, retries=0, level=logging.ERROR):
         self.timeout = timeout
         self.buffer = ""
+        # A stream may split a character anywhere.
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
         self.last_id = 0
         self.logger = logging.getLogger("rpc")
         self.logger.setLevel(level)
@@ -50,6 +53,9 @@ class Client:
             if method == "spdk_kill_instance":
                 return {}
             raise RPCFailure(str(error)) from error
+        except UnicodeDecodeError as error:
+            raise RPCFailure(f"The response is not UTF-8 text: {error.reason} at byte "
+                             f"{error.start}") from error
         self.logger.info("response:\n%s\n", json.dumps(answer, indent=2))
         if "error" not in answer:
             return answer["result"]
@@ -69,17 +75,20 @@ class Client:
                 return value
             except ValueError:
                 pass
+            left = deadline - time.monotonic()
             try:
-                self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                if left <= 0:
+                    raise TimeoutError
+                self.socket.settimeout(left)
                 data = self.socket.recv(65536)
-            except (TimeoutError, socket.timeout) as error:
+            except TimeoutError as error:
                 raise RPCFailure(
                     f"Timeout while waiting for response:\n{self.buffer}\n") from error
             except ConnectionError:
                 data = b""
             if not data:
                 raise EOFError(f"Connection closed with partial response:\n{self.buffer}\n")
-            self.buffer += data.decode()
+            self.buffer += self.decoder.decode(data)
 
 
 class DryRun:

@@ -5,13 +5,15 @@ import os
 import socket
 import tempfile
 import threading
+import time
 
 SILENCE = object()
 
 
 class FakeService:
-    """Answers each request with the next of `answers`: bytes as they are, else a result, an
-    `Error`, or `SILENCE`, which waits until the client has gone."""
+    """Answers each request with the next of `answers`: bytes as they are, a tuple of them and
+    of seconds to wait, else a result, an `Error`, or `SILENCE`, which waits until the client has
+    gone."""
 
     def __init__(self, *answers, family=socket.AF_UNIX):
         self.answers = list(answers)
@@ -65,6 +67,9 @@ class FakeService:
         if isinstance(answer, bytes):
             client.sendall(answer)
             return False
+        if isinstance(answer, tuple):
+            all(self.send(client, part) for part in answer)
+            return False
         reply = {"jsonrpc": "2.0", "id": request["id"]}
         if isinstance(answer, Error):
             reply["error"] = {"code": answer.code, "message": answer.message}
@@ -74,6 +79,17 @@ class FakeService:
         # In two parts, as a stream may split anywhere.
         client.sendall(line[:7].encode())
         client.sendall(line[7:].encode())
+        return True
+
+    def send(self, client, part):
+        """Whether the client is there still."""
+        if isinstance(part, float):
+            time.sleep(part)
+            return True
+        try:
+            client.sendall(part)
+        except OSError:
+            return False
         return True
 
     @property

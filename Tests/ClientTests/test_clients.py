@@ -108,6 +108,20 @@ class Failing(Base):
                                   "log_get_level")
         self.assertEqual((code, output), (1, "Timeout while waiting for response:\n\n\n"))
 
+    def test_time_is_over_while_bytes_come(self):
+        with FakeService((b" ",) * 300_000) as service:
+            code, output, _ = run("spdk_rpc.py", "-s", service.address, "-t", "0.1",
+                                  "log_get_level")
+        self.assertEqual((code, output), (1, "Timeout while waiting for response:\n\n\n"))
+
+    def test_a_character_in_two_parts(self):
+        self.check("spdk_rpc.py", "bdev_malloc_create 1 512",
+                   [(b'{"result":"\xc3', 0.1, b'\xa4"}')], "\\u00e4\n")
+
+    def test_what_is_no_text(self):
+        self.check("spdk_rpc.py", "log_get_level", [b'{"result":"\xff"}'],
+                   "The response is not UTF-8 text: invalid start byte at byte 11\n", code=1)
+
     def test_a_timeout_of_nothing(self):
         self.check("spdk_rpc.py", "-t 0 log_get_level", [],
                    "Timeout value is invalid: 0.0\n\n", code=1)
