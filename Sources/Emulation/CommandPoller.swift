@@ -21,6 +21,7 @@ protocol CommandPoller: Poller {
     func isDrained(submission: UInt16) -> Bool
     func release(submission: UInt16)
     func abort(submission: UInt16, command: UInt16) -> Bool
+    func isUnderWay(submission: UInt16, command: UInt16) -> Bool
 
     // --- namespaces ---
 

@@ -95,6 +95,9 @@ final class IOPoller: CommandPoller {
     func abort(submission: UInt16, command: UInt16) -> Bool {
         queue.abort(submission: submission, command: command)
     }
+    func isUnderWay(submission: UInt16, command: UInt16) -> Bool {
+        queue.isUnderWay(submission: submission, command: command)
+    }
 
     func attach(_ namespace: NamespaceView, channel: BlockChannel) {
         queue.attach(namespace, channel: channel)

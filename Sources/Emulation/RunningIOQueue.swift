@@ -12,6 +12,8 @@ final class RunningIOQueue: @unchecked Sendable {
     let id: UInt16
     let vector: UInt16
     let reactor: Reactor
+    /// How long an Abort waits for the answer of its command, which a host may have no room for.
+    private static let answerLimit = Duration.seconds(1)
     private var poller: (any CommandPoller)?
     private var pollerID: PollerID?
 
@@ -140,12 +142,20 @@ final class RunningIOQueue: @unchecked Sendable {
         await use { $0.release(submission: submission) }
     }
 
-    /// Whether the command was found before a device worked on it.
+    /// Whether the command was found before a device worked on it, and has been answered so.
     func abort(submission: UInt16, command: UInt16) async -> Bool {
-        await reactor.run { [self] context in
+        let isFound = await reactor.run { [self] context in
             guard let poller, let pollerID else { return false }
             defer { context.wake(pollerID) }
             return poller.abort(submission: submission, command: command)
+        }
+        guard isFound else { return false }
+        await wait(within: Self.answerLimit) {
+            $0.isLost || !$0.isUnderWay(submission: submission, command: command)
+        }
+        return await reactor.run { [self] _ in
+            guard let poller, !poller.isLost else { return false }
+            return !poller.isUnderWay(submission: submission, command: command)
         }
     }
 

@@ -148,15 +148,24 @@ extension IOQueue {
     /// Aborts a command (Base §5.1).
     /// - Returns: whether it was found and ends as Command Abort Requested; false when a device
     ///   works on it, or it is not known.
-    public mutating func abort(submission id: UInt16, command: UInt16) -> Bool {
-        guard let index = submissionIndex(id), phase.answers else { return false }
+    public mutating func abort(submission: UInt16, command: UInt16) -> Bool {
+        guard phase.answers, let number = slot(submission, command) else { return false }
+        guard replay?.isEmpty == true, withdraw(number) else { return false }
+        finish(number, .abortRequested)
+        return true
+    }
+
+    /// Whether a command has been taken and not answered.
+    public func isUnderWay(submission: UInt16, command: UInt16) -> Bool {
+        slot(submission, command) != nil
+    }
+
+    private func slot(_ submission: UInt16, _ command: UInt16) -> UInt32? {
+        guard let index = submissionIndex(submission) else { return nil }
         for number in 0..<UInt32(freeSlots.capacity) where isSlot(number, of: index) {
-            guard slots[Int(number)].command == command else { continue }
-            guard replay?.isEmpty == true, withdraw(number) else { return false }
-            finish(number, .abortRequested)
-            return true
+            if slots[Int(number)].command == command { return number }
         }
-        return false
+        return nil
     }
 
     // --- namespaces ---

@@ -237,14 +237,24 @@ public final class MirroredIOQueue {
     public func isDrained(submission id: UInt16) -> Bool { rings.isDrained(submission: id) }
     public func release(submission id: UInt16) { rings.release(submission: id) }
 
-    /// As `IOQueue.abort`.
-    public func abort(submission id: UInt16, command: UInt16) -> Bool {
-        guard let index = rings.submissionIndex(id), phase.answers else { return false }
+    /// As `IOQueue.abort`. The command is answered when it is no longer under way, unless the
+    /// queue is lost before: a successor, which knows nothing of it, carries it out.
+    public func abort(submission: UInt16, command: UInt16) -> Bool {
+        guard phase.answers, let number = slot(submission, command) else { return false }
+        return model.abort(submission: 0, command: UInt16(number))
+    }
+
+    /// As `IOQueue.isUnderWay`.
+    public func isUnderWay(submission: UInt16, command: UInt16) -> Bool {
+        slot(submission, command) != nil
+    }
+
+    private func slot(_ submission: UInt16, _ command: UInt16) -> UInt32? {
+        guard let index = rings.submissionIndex(submission) else { return nil }
         for number in 0..<UInt32(rings.slots.count) where rings.isSlot(number, of: index) {
-            if rings.slots[Int(number)].command != command { continue }
-            return model.abort(submission: 0, command: UInt16(number))
+            if rings.slots[Int(number)].command == command { return number }
         }
-        return false
+        return nil
     }
 
     // --- namespaces ---

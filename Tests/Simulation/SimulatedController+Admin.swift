@@ -73,7 +73,7 @@ extension SimulatedController {
             if let slot { records.decide(slot, .abortRequested, by: command) }
             finish(command, .success, result: slot == nil ? 1 : 0, aborting: slot, on: admin)
         case .abort(let queue, let id):
-            finish(command, .success, result: abort(queue, id) ? 0 : 1, on: admin)
+            abort(queue, id, for: command, on: admin)
         case .useShadowDoorbells(let shadow):
             finishSettled(command, moveDoorbells(to: shadow), on: admin)
         }
@@ -192,13 +192,24 @@ extension SimulatedController {
             })
     }
 
-    /// Whether the I/O command was found in time.
-    private func abort(_ submission: UInt16, _ command: UInt16) -> Bool {
+    /// Says whether the I/O command was found in time, once it is answered so.
+    private func abort(
+        _ submission: UInt16, _ id: UInt16, for command: AdminCommand,
+        on admin: SimulatedAdminQueue
+    ) {
         guard let completion = model.submissionQueues[submission]?.completionQueue,
             let queue = queues[completion]
-        else { return false }
+        else { return finish(command, .success, result: 1, on: admin) }
         defer { queue.heat() }
-        return queue.queue.abort(submission: submission, command: command)
+        guard queue.queue.abort(submission: submission, command: id) else {
+            return finish(command, .success, result: 1, on: admin)
+        }
+        then(
+            { queue.queue.isLost || !queue.queue.isUnderWay(submission: submission, command: id) },
+            { [unowned self] in
+                finish(command, .success, result: queue.queue.isLost ? 1 : 0, on: admin)
+                return true
+            })
     }
 
     /// I/O doorbells are in host memory from now on, unless that is away just now.

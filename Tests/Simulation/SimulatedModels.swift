@@ -35,6 +35,7 @@ protocol SimulatedModel: AnyObject {
     func isDrained(submission: UInt16) -> Bool
     func release(submission: UInt16)
     func abort(submission: UInt16, command: UInt16) -> Bool
+    func isUnderWay(submission: UInt16, command: UInt16) -> Bool
     func attach(_ view: NamespaceView, channel: BlockChannel)
     func update(_ view: NamespaceView)
     func detach(namespace: UInt32)
@@ -74,6 +75,9 @@ final class MappedModel: SimulatedModel {
     func release(submission: UInt16) { queue.release(submission: submission) }
     func abort(submission: UInt16, command: UInt16) -> Bool {
         queue.abort(submission: submission, command: command)
+    }
+    func isUnderWay(submission: UInt16, command: UInt16) -> Bool {
+        queue.isUnderWay(submission: submission, command: command)
     }
     func attach(_ view: NamespaceView, channel: BlockChannel) {
         queue.attach(view, channel: channel)
@@ -199,6 +203,9 @@ final class MirroredModel: SimulatedModel {
     func release(submission: UInt16) { queue.release(submission: submission) }
     func abort(submission: UInt16, command: UInt16) -> Bool {
         queue.abort(submission: submission, command: command)
+    }
+    func isUnderWay(submission: UInt16, command: UInt16) -> Bool {
+        queue.isUnderWay(submission: submission, command: command)
     }
     func attach(_ view: NamespaceView, channel: BlockChannel) {
         queue.attach(view, channel: channel)
