@@ -55,6 +55,17 @@ import Testing
         #expect(world.breaks > 0)
     }
 
+    /// Its host was told that a command is aborted: no successor carries it out. The first seed is
+    /// one that did.
+    @Test(arguments: [Seed(5_161_043_993_726_119_251)] + Seed.sample(World.share(16)))
+    func `says of an Abort what its command says`(seed: Seed) throws {
+        try run(seed) {
+            $0.aborts = true
+            $0.crashes = true
+            $0.breaksConnection = true
+        }
+    }
+
     @Test(arguments: Seed.sample(World.share(6)))
     func `goes from service to service, whatever its host does`(seed: Seed) throws {
         let world = try run(seed) {
